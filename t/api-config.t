@@ -1,0 +1,824 @@
+#!/usr/bin/perl
+
+# Settings: read, verify against Microsoft, save, and what never comes out.
+
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/lib";
+
+use Digest::SHA qw(hmac_sha256);
+use JSON::PP ();
+use MIME::Base64 qw(encode_base64url decode_base64url);
+use Test::Defender;
+use Test::More;
+use Time::HiRes qw(time);
+
+use constant {
+    TRUE  => JSON::PP::true,
+    FALSE => JSON::PP::false,
+};
+
+# Every character that JSON, a form or a URL can get wrong; and found again
+# wherever it should not be.
+my $SECRET = 'Zz~1+b/c=d&e%25.f_g-h#i?j k"l\\m' . 'canary1';
+my $OTHER  = 'another-canary-2';
+
+my $t = Test::Defender->new;
+$t->start_redis;
+$t->start_sim(secret => $SECRET);
+$t->sim->knobs(rate_minute => undef);
+
+my $dir = $t->dir;
+
+$t->conf($t->standard_conf)->run;
+
+# A login host that takes its time, and somebody who waits for it while
+# everything else is tested.
+my $slow = $t->start_sim(name => 'slow', secret => $SECRET);
+$slow->knobs(token_latency_ms => 50_000);
+
+my $patient = Test::Defender->new;
+$patient->{sim} = $slow;
+$patient->conf($patient->standard_conf(
+    redis => "unix:$dir/redis.sock prefix=patient:"))->run;
+my $since   = time;
+my $waiting = $patient->connect(timeout => 60);
+$waiting->send(Test::Defender::HTTP::request_bytes(
+    method => 'POST', uri => '/defender/config/verify', host => 'h',
+    headers => ['X-Role' => 'admin', 'Content-Type' => 'application/json'],
+    body => $t->json_encode({tenantId => $t->sim->tenant,
+        appId => $t->sim->app, appSecret => $SECRET})));
+
+my @viewer = (role => 'viewer');
+my @admin  = (role => 'admin', user => 'kim');
+my @json   = ('Content-Type' => 'application/json');
+my @answers;
+
+
+sub code {
+    my ($r) = @_;
+
+    return '' if ($r->header('Content-Type') // '')
+        ne 'application/problem+json';
+
+    return $r->json->{code};
+}
+
+
+# "409 not_verified verifyTicket": status, code, field
+sub outcome {
+    my ($r) = @_;
+
+    push @answers, $r->raw_header . $r->body;
+
+    my $code = code($r);
+
+    return join ' ', grep { length } $r->status, $code,
+        $code ne '' ? $r->json->{field} // '' : '';
+}
+
+
+sub get_config { return $t->get('/defender/config', @viewer, @_) }
+
+
+sub put_config {
+    my ($settings, %more) = @_;
+
+    return $t->put('/defender/config', @admin, json => $settings, %more);
+}
+
+
+sub verify {
+    my ($settings, %more) = @_;
+
+    my $r = $t->post('/defender/config/verify', @admin, json => $settings,
+        %more);
+    push @answers, $r->raw_header . $r->body;
+
+    return $r;
+}
+
+
+sub ticket_for { return verify(@_)->json->{verifyTicket} }
+
+
+# "sign-in:passed read-devices:failed"
+sub results {
+    my ($r) = @_;
+
+    return join ' ', map { "$_->{name}:$_->{result}" } @{$r->json->{checks}};
+}
+
+
+sub check {
+    my ($r, $name) = @_;
+
+    my ($check) = grep { $_->{name} eq $name } @{$r->json->{checks}};
+
+    return $check;
+}
+
+
+sub stored { return {$t->redis->hash(HGETALL => 'defender:config')} }
+
+
+my $connection = {
+    tenantId  => $t->sim->tenant,
+    appId     => $t->sim->app,
+    appSecret => $SECRET,
+};
+
+subtest 'nothing is configured' => sub {
+    my $r = get_config();
+
+    is($r->status, 200, 'status');
+    is($r->header('ETag'), '"0"', 'ETag');
+    is_deeply($r->json, {
+        enabled       => FALSE,
+        isolateEntity => FALSE,
+        cloud         => 'commercial',
+        pollMinutes   => 5,
+        hasSecret     => FALSE,
+        revision      => 0,
+    }, 'the defaults');
+
+    is(outcome(put_config({})), '400 invalid_settings tenantId',
+        'nothing to save');
+    is(outcome(put_config({%$connection, appSecret => undef})),
+        '400 invalid_settings appSecret', 'null is no secret');
+
+    for my $missing (qw(tenantId appId appSecret)) {
+        my %less = %$connection;
+        delete $less{$missing};
+        is(outcome(put_config(\%less)), "400 invalid_settings $missing",
+            "the first time $missing is needed");
+        is(outcome(verify(\%less)), "400 invalid_settings $missing",
+            "... also to verify");
+    }
+
+    is(outcome(put_config($connection)), '409 not_verified verifyTicket',
+        'not verified');
+    is_deeply(stored(), {}, 'nothing was saved');
+};
+
+subtest 'bad input' => sub {
+    my @wrong = (
+        ['enabled', 'yes'], ['enabled', 1], ['enabled', undef],
+        ['enabled', []],
+        ['isolateEntity', 'true'], ['isolateEntity', 0],
+        ['tenantId', ''], ['tenantId', 7], ['tenantId', undef],
+        ['tenantId', 'contoso.com/../common'], ['tenantId', 'contoso'],
+        ['tenantId', 'a b.example'], ['tenantId', "contoso.com\n\nx"],
+        ['tenantId', 'x' x 300 . '.example'],
+        ['tenantId', 'contoso.com?x=1'], ['tenantId', 'contoso.com#x'],
+        ['tenantId', '11111111-2222-4333-8444-55555555555'],
+        ['appId', ''], ['appId', 'contoso.onmicrosoft.com'], ['appId', {}],
+        ['appId', 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeeg'],
+        ['appSecret', ''], ['appSecret', 42], ['appSecret', " $OTHER"],
+        ['appSecret', "$OTHER\n"], ['appSecret', "a\tb"],
+        ['appSecret', 'x' x 513],
+        ['cloud', ''], ['cloud', 'moon'], ['cloud', 'Commercial'],
+        ['cloud', 'https://evil.example'], ['cloud', undef],
+        ['pollMinutes', 4], ['pollMinutes', 0], ['pollMinutes', -5],
+        ['pollMinutes', 1441], ['pollMinutes', 5.5], ['pollMinutes', '5'],
+        ['pollMinutes', undef], ['pollMinutes', TRUE],
+        ['api', 'https://evil.example'], ['endpoint', 'x'],
+        ['appsecret', $OTHER], ['TenantId', 'contoso.com'],
+        ["\x{1F600}", 1], ['verifyticket', 'x'],
+    );
+
+    for my $case (@wrong) {
+        my ($name, $value) = @$case;
+        my %settings = (%$connection, $name => $value);
+        my $shown = JSON::PP->new->ascii->allow_nonref->encode($value);
+        $shown = substr($shown, 0, 40) . '...' if length $shown > 43;
+
+        for my $r (put_config(\%settings), verify(\%settings)) {
+            is($r->status . ' ' . code($r), '400 invalid_settings',
+                ($name =~ /^\w+$/a ? $name : 'odd name') . ": $shown");
+            is($r->json->{field}, $name, '... and the field is named');
+            cmp_ok(length $r->json->{detail}, '>', 10, '... with a reason');
+            push @answers, $r->raw_header . $r->body;
+        }
+    }
+
+    my @bodies = (
+        ['', 'invalid_json'],
+        [' ', 'invalid_json'],
+        ['{', 'invalid_json'],
+        ['{"enabled":true', 'invalid_json'],
+        ['{"enabled":true}}', 'invalid_json'],
+        ['{"enabled":true} x', 'invalid_json'],
+        ["{'enabled':true}", 'invalid_json'],
+        ['{"enabled":True}', 'invalid_json'],
+        ['{"enabled":true,}', 'invalid_json'],
+        ['{"enabled":true,"enabled":false}', 'invalid_json'],
+        ['{"pollMinutes":05}', 'invalid_json'],
+        ['{"pollMinutes":1e999}', 'invalid_json'],
+        ['{"pollMinutes":99999999999999999999}', 'invalid_json'],
+        ["{\"appSecret\":\"$OTHER\"", 'invalid_json'],
+        ["{\"appSecret\":\"$OTHER\n\"}", 'invalid_json'],
+        ["{\"appSecret\":\"$OTHER\\u0000\"}", 'invalid_json'],
+        ["{\"appSecret\":\"$OTHER\\ud800\"}", 'invalid_json'],
+        ["{\"appSecret\":\"$OTHER\xff\"}", 'invalid_json'],
+        ["\xef\xbb\xbf{}", 'invalid_json'],
+        ['[]', 'invalid_settings'],
+        ['[{"enabled":true}]', 'invalid_settings'],
+        ['"enabled"', 'invalid_json'],
+        ['true', 'invalid_json'],
+        ['null', 'invalid_json'],
+        ['enabled=true', 'invalid_json'],
+        ['[' x 3000, 'invalid_json'],
+        ['{"a":' x 1500, 'invalid_json'],
+    );
+
+    for my $case (@bodies) {
+        my ($body, $want) = @$case;
+        my $shown = $body =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ger;
+        $shown = substr($shown, 0, 40) . '...' if length $shown > 43;
+
+        for my $r (
+            $t->put('/defender/config', @admin, headers => \@json,
+                body => $body),
+            $t->post('/defender/config/verify', @admin, headers => \@json,
+                body => $body))
+        {
+            is($r->status . ' ' . code($r), "400 $want", "body $shown");
+            push @answers, $r->raw_header . $r->body;
+        }
+    }
+
+    my $r = $t->put('/defender/config', @admin, headers => \@json,
+        body => '{"enabled":tru}');
+    is($r->json->{position}, 14, 'the position is told');
+
+    is_deeply(stored(), {}, 'nothing was saved');
+    is($t->sim->log(family => 'token'), 0, 'Microsoft was not asked');
+};
+
+subtest 'verify' => sub {
+    my $r = verify($connection);
+
+    is($r->status, 200, 'status');
+    is($r->json->{verified}, TRUE, 'verified');
+    is(results($r), 'sign-in:passed read-devices:passed', 'checks');
+    like(check($r, 'sign-in')->{detail}, qr/Machine\.Read\.All/,
+        'what the token may do is told');
+    like(check($r, 'read-devices')->{detail}, qr/\b1\b/, 'a count is told');
+    like($r->json->{verifyTicket}, qr/^[\w-]{20,}$/, 'a ticket');
+
+    my ($token) = $t->sim->log(family => 'token');
+    is($token->{form}{client_secret}, $SECRET,
+        'the secret arrives as it was given');
+    my ($machines) = $t->sim->log(family => 'machines');
+    like($machines->{query}, qr/top=1(?:&|$)/, 'one machine is asked for');
+
+    $t->sim->clear_log;
+    $r = verify({%$connection, tenantId => ' ' . uc($t->sim->domain) . "\n",
+        appId => uc($t->sim->app) . "\t"});
+    is($r->json->{verified}, TRUE, 'ids are trimmed, in any case');
+    ($token) = $t->sim->log(family => 'token');
+    like($token->{path}, qr{^/\Q@{[$t->sim->domain]}\E/oauth2},
+        '... before they are put into the URL');
+
+    $r = verify({%$connection, isolateEntity => TRUE});
+    is(results($r), 'sign-in:passed read-devices:passed isolate:passed',
+        'with isolation');
+
+    $t->sim->knobs(roles => ['Machine.Read.All', 'Machine.ReadWrite.All']);
+    $r = verify({%$connection, isolateEntity => TRUE});
+    is($r->json->{verified}, FALSE, 'isolation is not granted');
+    is(results($r), 'sign-in:passed read-devices:passed isolate:failed',
+        '... the check says so');
+    like(check($r, 'isolate')->{message}, qr/lacks .*\bMachine\.Isolate\b/,
+        '... and names the permission');
+    is($r->json->{verifyTicket}, undef, '... without a ticket');
+    is(verify($connection)->json->{verified}, TRUE,
+        'which does not matter when it is off');
+
+    $t->sim->knobs(roles => ['Machine.Isolate']);
+    $r = verify($connection);
+    is(results($r), 'sign-in:passed read-devices:failed',
+        'reading is not granted');
+    like(check($r, 'read-devices')->{message}, qr/Machine\.Read\.All/,
+        '... and the permission is named');
+    unlike(check($r, 'read-devices')->{message}, qr/secret/i,
+        '... the secret is not blamed');
+    is($r->json->{verifyTicket}, undef, '... without a ticket');
+
+    $t->sim->knobs(roles => undef);
+    $r = verify({%$connection, isolateEntity => TRUE});
+    is(results($r), 'sign-in:passed read-devices:failed isolate:skipped',
+        'no permission at all: sign-in works all the same');
+
+    $t->sim->reset_knobs;
+    $t->sim->knobs(rate_minute => undef);
+
+    $t->sim->devices([]);
+    $r = verify($connection);
+    is($r->json->{verified}, TRUE, 'a tenant without devices is verified');
+    like(check($r, 'read-devices')->{message}, qr/\bnone\b/,
+        '... with a warning');
+    like(check($r, 'read-devices')->{detail}, qr/\b0\b/, '... and the count');
+    $t->sim->devices($t->read_file($t->root . '/t/sim/devices.json'));
+};
+
+subtest 'verify fails' => sub {
+    my $fails = sub {
+        my ($settings, $name, $message, $what) = @_;
+        my $r = verify($settings);
+        is($r->status, 200, "$what: status");
+        is($r->json->{verified}, FALSE, "$what: not verified");
+        is($r->json->{verifyTicket}, undef, "$what: no ticket");
+        is(check($r, $name)->{result}, 'failed', "$what: $name failed");
+        like(check($r, $name)->{message}, $message, "$what: the reason");
+        return check($r, $name);
+    };
+
+    my $check = $fails->({%$connection, appSecret => $OTHER}, 'sign-in',
+        qr/\bvalue\b/i, 'wrong secret');
+    like($check->{detail}, qr/AADSTS7000215/, 'wrong secret: the number');
+
+    $t->sim->knobs(secret_expired => TRUE);
+    $check = $fails->($connection, 'sign-in', qr/expired/, 'expired secret');
+    like($check->{detail}, qr/AADSTS7000222/, 'expired secret: the number');
+    $t->sim->knobs(secret_expired => FALSE);
+
+    $fails->({%$connection, appId => 'aaaaaaaa-0000-4000-8000-000000000000'},
+        'sign-in', qr/application/i, 'unknown application');
+    $fails->({%$connection, tenantId => 'unknown.onmicrosoft.com'},
+        'sign-in', qr/tenant/i, 'unknown tenant');
+
+    $t->sim->knobs(provisioned => FALSE);
+    $fails->($connection, 'sign-in', qr/Defender/, 'no Defender');
+    $t->sim->knobs(provisioned => TRUE);
+
+    $t->sim->knobs(wrong_audience => TRUE);
+    $check = $fails->($connection, 'read-devices', qr/scope|audience/i,
+        'token for another API');
+    unlike($check->{message}, qr/secret/i,
+        'token for another API: the secret is not blamed');
+    $t->sim->knobs(wrong_audience => FALSE);
+
+    $t->sim->knobs(account_inactive => TRUE);
+    $fails->($connection, 'read-devices', qr/licen[cs]e|inactive/i,
+        'no licence');
+    $t->sim->knobs(account_inactive => FALSE);
+
+    my $page = '<!DOCTYPE html><title>Sign in to the network</title>';
+    for my $case (
+        [{token_status => 200, token_body => $page, token_type => 'text/html'},
+            'sign-in'],
+        [{api_raw => {status => 200, body => $page,
+            content_type => 'text/html'}}, 'read-devices'])
+    {
+        my ($knobs, $name) = @$case;
+        $t->sim->knobs(%$knobs);
+        $check = $fails->($connection, $name, qr{127\.0\.0\.1.*text/html}s,
+            "a page of a proxy instead ($name)");
+        unlike($check->{message}, qr/DOCTYPE|Sign in to/,
+            '... is not shown');
+        $t->sim->reset_knobs;
+        $t->sim->knobs(rate_minute => undef);
+    }
+
+    $t->sim->knobs(page_status => {1 => {status => 429,
+        headers => {'Retry-After' => 17}, body => '{}'}});
+    $check = $fails->($connection, 'read-devices', qr/./, 'throttled');
+    like($check->{detail}, qr/17 seconds/, 'throttled: when to come back');
+
+    $t->sim->knobs(reset => TRUE, page_status => {1 => {status => 500,
+        body => ''}});
+    $fails->($connection, 'read-devices', qr/500/, 'trouble at Microsoft');
+
+    $t->sim->knobs(reset => TRUE, api_raw => {status => 200,
+        body => '{"error":"no list"}', content_type => 'application/json'});
+    $fails->($connection, 'read-devices', qr/no list of devices/,
+        'JSON without devices');
+
+    $t->sim->reset_knobs;
+    $t->sim->knobs(rate_minute => undef);
+};
+
+subtest 'save' => sub {
+    my $ticket = ticket_for($connection);
+    my $begin  = int time;
+    my $r      = put_config({%$connection, enabled => TRUE,
+        verifyTicket => $ticket});
+
+    is($r->status, 200, 'status');
+    is($r->header('ETag'), '"1"', 'ETag');
+
+    my $config = $r->json;
+    my ($print, $at) = map { delete $config->{$_} }
+        qw(secretFingerprint updatedAt);
+
+    is_deeply($config, {
+        enabled       => TRUE,
+        isolateEntity => FALSE,
+        tenantId      => $t->sim->tenant,
+        appId         => $t->sim->app,
+        cloud         => 'commercial',
+        pollMinutes   => 5,
+        hasSecret     => TRUE,
+        updatedBy     => 'kim',
+        revision      => 1,
+    }, 'what was saved');
+    like($print, qr/^[0-9a-f]{16}$/, 'fingerprint');
+    like($at, qr/^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, 'when');
+
+    is(get_config()->body, $r->body, 'and what is read');
+    is(get_config()->header('ETag'), '"1"', 'with its ETag');
+
+    my $stored = stored();
+    is(join(' ', sort keys %$stored), 'revision secret settings', 'stored');
+    is($stored->{revision}, 1, 'revision');
+    unlike($stored->{settings}, qr/canary/, 'settings have no secret');
+    unlike($stored->{secret}, qr/canary/, 'the secret is sealed');
+
+    my $log = $t->error_log;
+    like($log, qr/\[notice\] .*settings changed by "kim", revision 1: enabled, tenantId, appId, appSecret$/m,
+        'one line tells who and what');
+
+    # Devices come without anything else being done.
+    $t->wait_devices(undef);
+    is($t->wait_match('10.20.1.11', 'exact')->{ip}, '10.20.1.11',
+        'and are looked up');
+
+    # Back with all that GET gave.
+    $r = put_config({%{get_config()->json}, pollMinutes => 7});
+    is($r->status, 200, 'what was read can be sent back');
+    is($r->json->{pollMinutes}, 7, '... changed');
+    is($r->json->{secretFingerprint}, $print, '... with the same secret');
+    is($r->json->{revision}, 2, '... as a new revision');
+
+    $r = put_config({appSecret => $SECRET});
+    is($r->status, 200, 'the same secret once more needs no ticket');
+    is($r->json->{secretFingerprint}, $print, 'its fingerprint is the same');
+
+    $r = put_config({pollMinutes => 5}, user => "a\x7fb");
+    is($r->json->{updatedBy}, 'a?b', 'a name without control characters');
+    $r = put_config({pollMinutes => 5}, user => "J\xc3\xb8rgen \"J\"");
+    is($r->json->{updatedBy}, "J\x{f8}rgen \"J\"", 'a name as it is spelled');
+    $r = put_config({pollMinutes => 5}, user => "J\xf8rgen");
+    is($r->json->{updatedBy}, 'J?rgen', 'a name that is no UTF-8');
+    $r = put_config({pollMinutes => 5}, user => "\xc3\xb8" x 100);
+    is($r->json->{updatedBy}, "\x{f8}" x 64, 'a long name is cut');
+    $r = $t->put('/defender/config', role => 'admin',
+        json => {pollMinutes => 5});
+    is($r->json->{updatedBy}, '', 'no name');
+};
+
+subtest 'what needs a ticket' => sub {
+    my $revision = get_config()->json->{revision};
+    my $needs    = '409 not_verified verifyTicket';
+    my $again    = '400 invalid_settings appSecret';
+
+    is(outcome(put_config({enabled => FALSE})), '200', 'not: disabling');
+    is(outcome(put_config({enabled => TRUE})), '200', 'not: enabling');
+    is(outcome(put_config({pollMinutes => 10})), '200', 'not: the interval');
+    $revision += 3;
+
+    is(outcome(put_config({appSecret => $OTHER})), $needs, 'another secret');
+    is(outcome(put_config({isolateEntity => TRUE})), $needs, 'isolation');
+
+    is(outcome(put_config({tenantId => $t->sim->domain})), $again,
+        'another tenant needs the secret again');
+    is(outcome(verify({tenantId => $t->sim->domain})), $again,
+        '... also to verify');
+    is(outcome(put_config({cloud => 'gcc-high'})), $again,
+        'so does another cloud');
+    is(outcome(put_config({appId => 'aaaaaaaa-0000-4000-8000-000000000000'})),
+        $again, 'and another application');
+    is(outcome(put_config({tenantId => $t->sim->domain,
+        appSecret => $SECRET})), $needs, 'with it, a ticket');
+    is(outcome(put_config({cloud => 'gcc-high', appSecret => $SECRET})),
+        $needs, 'the same for the cloud');
+
+    is(get_config()->json->{revision}, $revision, 'nothing was saved');
+
+    # The stored secret serves to verify.
+    my $ticket = ticket_for({isolateEntity => TRUE});
+    is(outcome(put_config({isolateEntity => TRUE, verifyTicket => $ticket})),
+        '200', 'isolation with a ticket');
+    is(outcome(put_config({isolateEntity => FALSE})), '200',
+        'switching it off needs none');
+};
+
+subtest 'whose ticket' => sub {
+    my $needs    = '409 not_verified verifyTicket';
+    my $revision = get_config()->json->{revision};
+    my $want     = {tenantId => $t->sim->domain, appSecret => $SECRET};
+    my $ticket   = ticket_for($want);
+
+    is(outcome(put_config({%$want, verifyTicket => ticket_for({})})), $needs,
+        'a ticket for another tenant');
+    is(outcome(put_config({%$want, isolateEntity => TRUE,
+        verifyTicket => $ticket})), $needs, 'a ticket without isolation');
+    is(outcome(put_config({%$want, appSecret => $OTHER,
+        verifyTicket => $ticket})), $needs, 'a ticket for another secret');
+    is(outcome(put_config({%$want, cloud => 'gcc',
+        verifyTicket => $ticket})), $needs, 'a ticket for another cloud');
+    is(outcome(put_config({%$want, verifyTicket => ''})), $needs, 'empty');
+    is(outcome(put_config({%$want, verifyTicket => undef})), $needs, 'null');
+    is(outcome(put_config({%$want, verifyTicket => 1})), $needs, 'a number');
+    is(outcome(put_config({%$want, verifyTicket => 'x' x 5000})), $needs,
+        'long');
+    is(outcome(put_config({%$want, verifyTicket => "${ticket}A"})), $needs,
+        'longer');
+    is(outcome(put_config({%$want, verifyTicket => substr $ticket, 0, -1})),
+        $needs, 'shorter');
+
+    my $edited = 0;
+    for my $at (0 .. length($ticket) - 1) {
+        my $changed = $ticket;
+        substr($changed, $at, 1) =~ tr/A-Za-z0-9_-/B-ZAb-za1-90\-_/;
+        $edited++ if outcome(put_config(
+            {%$want, verifyTicket => $changed})) eq $needs;
+    }
+    is($edited, length $ticket, 'edited anywhere');
+
+    is(get_config()->json->{revision}, $revision, 'nothing was saved');
+    is(outcome(put_config({%$want, verifyTicket => $ticket})), '200',
+        'the right one');
+    is(outcome(put_config({%$connection,
+        verifyTicket => ticket_for($connection)})), '200', 'and back');
+};
+
+subtest 'If-Match' => sub {
+    my $revision = get_config()->json->{revision};
+    my $try = sub {
+        my ($value, $want, $what) = @_;
+        my $r = put_config({pollMinutes => 6},
+            headers => ['If-Match' => $value]);
+        is(outcome($r), $want, $what);
+        $revision++ if $want eq '200';
+        is(get_config()->json->{revision}, $revision, '... by the revision');
+        return $r;
+    };
+
+    $try->(qq("$revision"), '200', 'this one');
+    my $r = $try->('"1"', '412 stale', 'an old one');
+    is($r->json->{revision}, $revision, 'the answer tells the current one');
+    is($r->json->{updatedBy}, 'kim', '... and who');
+    like($r->json->{updatedAt}, qr/^20.*Z$/, '... and when');
+    is($r->header('ETag'), qq("$revision"), '... and its tag');
+
+    $try->('*', '200', 'any');
+    $try->(qq(W/"$revision"), '412 stale', 'a weak one never fits');
+    $try->($revision, '412 stale', 'without quotes');
+    $try->('', '412 stale', 'empty');
+    $try->(qq("1", "$revision"), '200', 'one of a list');
+    $try->(qq("1","$revision" , "x"), '200', 'in the middle of a list');
+    $try->('"1", "2"', '412 stale', 'none of a list');
+    $try->('"' . ($revision + 1) . '"', '412 stale', 'a coming one');
+    $try->(qq("0$revision"), '412 stale', 'the same number, not the same tag');
+
+    is(outcome(put_config({pollMinutes => 3},
+        headers => ['If-Match' => '"1"'])), '412 stale',
+        'it is judged before the values');
+
+    is(get_config(headers => ['If-None-Match' => qq("$revision")])->status,
+        304, 'GET: nothing new');
+    is(get_config(headers => ['If-None-Match' => '"1"'])->status, 200,
+        'GET: something new');
+};
+
+subtest 'two at the same time' => sub {
+    my $revision = get_config()->json->{revision};
+    my $put      = sub {
+        my ($minutes, @headers) = @_;
+        my $c = $t->connect;
+        $c->send(Test::Defender::HTTP::request_bytes(
+            method => 'PUT', uri => '/defender/config', host => 'h',
+            body => qq({"pollMinutes":$minutes}),
+            headers => ['X-Role' => 'admin', @json, @headers]));
+        return $c;
+    };
+
+    # All read the same revision before the first one writes.
+    $t->redis->sigstop;
+    my @match = ('If-Match' => qq("$revision"));
+    my @two   = map { $put->($_, @match) } 11, 12;
+    $t->redis->sigcont;
+
+    is(join(' | ', sort map { outcome($_->response('PUT')) } @two),
+        '200 | 412 stale', 'with If-Match one of two wins');
+    is(get_config()->json->{revision}, $revision + 1, '... and is saved');
+
+    $t->redis->sigstop;
+    @two = map { $put->($_) } 13, 14;
+    $t->redis->sigcont;
+
+    is(join(' | ', map { outcome($_->response('PUT')) } @two), '200 | 200',
+        'without it both are saved');
+    is(get_config()->json->{revision}, $revision + 3, '... one after the other');
+};
+
+subtest 'a stored record that is not ours' => sub {
+    my %good = %{stored()};
+    my $set  = sub {
+        $t->redis->cmd(DEL => 'defender:config');
+        my %fields = (%good, @_);
+        delete @fields{grep { !defined $fields{$_} } keys %fields};
+        $t->redis->cmd(HSET => 'defender:config', %fields);
+    };
+
+    my @broken = (
+        ['no revision', revision => undef],
+        ['revision 0', revision => 0],
+        ['a negative revision', revision => -1],
+        ['a word as revision', revision => 'one'],
+        ['a huge revision', revision => '9' x 30],
+        ['no settings', settings => undef],
+        ['empty settings', settings => ''],
+        ['settings that are no JSON', settings => '{"enabled":'],
+        ['settings that are no object', settings => '[]'],
+        ['settings of another kind', settings => '{"enabled":1}'],
+        ['settings without a tenant', settings => '{"enabled":true}'],
+        ['settings with a host', settings =>
+            $good{settings} =~ s/\}$/,"api":"https:\/\/evil.example"}/r],
+        ['settings of a megabyte', settings => $good{settings} . ' ' x 1e6],
+    );
+
+    for my $case (@broken) {
+        my ($what, @change) = @$case;
+        $set->(@change);
+        is(outcome(get_config()), '500 config_broken', $what);
+    }
+
+    $set->(settings => '{"enabled":');
+    is(outcome(put_config({enabled => TRUE})), '400 invalid_settings tenantId',
+        'broken settings are not patched');
+    is(outcome(put_config({%$connection, enabled => TRUE,
+        verifyTicket => ticket_for($connection)})), '200',
+        'but can be written anew');
+    is(get_config()->json->{revision}, $good{revision} + 1,
+        '... as the next revision');
+
+    my $flipped = $good{secret};
+    substr($flipped, -10, 1) =~ tr/A-Za-z0-9_-/B-ZAb-za1-90\-_/;
+
+    for my $case (['changed', $flipped], ['cut', substr $good{secret}, 0, -5],
+        ['nothing of ours', 'hello'], ['empty', ''], ['long', 'x' x 20_000])
+    {
+        my ($what, $secret) = @$case;
+        $set->(secret => $secret);
+
+        my $r = get_config();
+        is($r->status, 200, "a secret that is $what: the settings are shown");
+        is($r->json->{hasSecret}, TRUE, '... there is one');
+        like($r->json->{secretError}, qr/./, '... and what is wrong with it');
+        is(outcome(verify({})), '409 secret_unreadable appSecret',
+            '... it cannot be tried');
+        is(outcome(put_config({enabled => FALSE})), '200',
+            '... the integration can be switched off');
+        is(stored()->{secret}, $secret, '... which leaves it as it was');
+    }
+
+    my $ticket = ticket_for($connection);
+    is(outcome(put_config({appSecret => $SECRET, verifyTicket => $ticket})),
+        '200', 'the secret can be entered again');
+    is(get_config()->json->{secretError}, undef, '... and all is well');
+
+    $set->(settings => $good{settings} =~ s/\}$/,"appSecret":"$OTHER"}/r);
+    is(outcome(get_config()), '200', 'a plain secret among the settings');
+    unlike(get_config()->body, qr/canary/, '... is not shown');
+
+    $set->();
+};
+
+subtest 'conditions of the host' => sub {
+    # The same Redis, another key.
+    my $other = Test::Defender->new;
+    $other->{sim} = $t->sim;
+    $other->conf($other->standard_conf(
+        redis => "unix:$dir/redis.sock"))->run;
+
+    my $r = $other->get('/defender/config', @viewer);
+    is($r->status, 200, 'another key: settings are shown');
+    like($r->json->{secretError}, qr/other key|another key/,
+        'another key: and what is wrong');
+    is($other->put('/defender/config', @admin, json => {pollMinutes => 9})
+        ->status, 200, 'another key: what needs no secret can be saved');
+    is(outcome($other->put('/defender/config', @admin,
+        json => {%$connection, verifyTicket => ticket_for($connection)})),
+        '409 not_verified verifyTicket',
+        'another key: its tickets are not ours');
+    $other->finish;
+
+    my $keyless = Test::Defender->new;
+    $keyless->{sim} = $t->sim;
+    my $text = $keyless->standard_conf(redis => "unix:$dir/redis.sock");
+    $text =~ s/^\s*defender_key .*$//m;
+    $keyless->conf($text)->run;
+
+    $r = $keyless->get('/defender/config', @viewer);
+    is($r->status, 200, 'no key: settings are shown');
+    like($r->json->{secretError}, qr/defender_key/,
+        'no key: the directive is named');
+    for my $r (
+        $keyless->post('/defender/config/verify', @admin, json => $connection),
+        $keyless->put('/defender/config', @admin,
+            json => {%$connection, appSecret => $OTHER}))
+    {
+        is(outcome($r), '409 no_key', 'no key: nothing to seal with');
+        like($r->json->{detail}, qr/defender_key/,
+            'no key: the directive is named');
+    }
+    is($keyless->put('/defender/config', @admin, json => {enabled => FALSE})
+        ->status, 200, 'no key: it can be switched off');
+    $keyless->finish;
+};
+
+subtest 'switched off and on' => sub {
+    put_config({enabled => TRUE});
+    $t->wait_match('10.20.1.11', 'exact');
+
+    is(put_config({enabled => FALSE})->status, 200, 'off');
+    my $entity = $t->entity('10.20.1.11');
+    is($entity->{match}, 'unavailable', 'the next look-up knows');
+    is($entity->{reason}, 'disabled', '... and why');
+
+    is(put_config({enabled => TRUE})->status, 200, 'on');
+    is($t->entity('10.20.1.11')->{match}, 'exact', 'the data were kept');
+};
+
+# A ticket as the module makes it, good until then: with HKDF (RFC 5869) from
+# the key file, over the connection's fields, each behind its length.
+sub forge_ticket {
+    my ($expires, $key, @fields) = @_;
+
+    my $secret = hmac_sha256($key, "\0" x 32);
+    my $sign   = hmac_sha256("defender ticket\x01", $secret);
+    my $values = join('', map { pack 'N/a*', $_ } @fields) . "\0";
+    my $head   = pack 'C Q>', 1, $expires;
+
+    return encode_base64url($head . hmac_sha256($head . $values, $sign));
+}
+
+
+subtest 'a ticket gets old' => sub {
+    my @fields = ($t->sim->domain, $t->sim->app, 'commercial',
+        $t->sim->login_url, $t->sim->url,
+        'https://api.securitycenter.microsoft.com/.default', $SECRET);
+    my $settings = {tenantId => $t->sim->domain, appSecret => $SECRET};
+    my $key      = $t->read_file('key');
+    my $now      = time;
+
+    my $try = sub {
+        return outcome(put_config({%$settings, verifyTicket => $_[0]}));
+    };
+
+    my $ticket  = ticket_for($settings);
+    my $expires = unpack 'x Q>', decode_base64url($ticket);
+
+    is(forge_ticket($expires, $key, @fields), $ticket, 'made as expected');
+    cmp_ok(abs($expires - $now - 900), '<', 30, 'good for 15 minutes');
+
+    is($try->(forge_ticket($now - 1, $key, @fields)),
+        '409 not_verified verifyTicket', 'expired');
+    is($try->(forge_ticket($now + 60, 'k' x 32, @fields)),
+        '409 not_verified verifyTicket', 'signed with another key');
+    is($try->(forge_ticket($now + 60, $key, @fields)), '200',
+        'not expired: the same is good');
+};
+
+subtest 'Microsoft says nothing' => sub {
+    my $r    = $waiting->response('POST');
+    my $took = time - $since;
+
+    is($r->status, 200, 'status');
+    is($r->json->{verified}, FALSE, 'not verified');
+    is(results($r), 'sign-in:failed read-devices:skipped', 'checks');
+    like(check($r, 'sign-in')->{message}, qr/30 seconds/, 'the reason');
+    cmp_ok($took, '>', 25, 'not before the deadline');
+    cmp_ok($took, '<', 50, 'not long after it');
+
+    unlike($patient->error_log, qr/canary/, 'no secret in its log');
+    $waiting->close;
+    $patient->finish;
+};
+
+subtest 'the secret stays inside' => sub {
+    is(scalar(grep { /canary/ } @answers), 0, 'in no answer of '
+        . @answers);
+
+    my @lines = grep { /canary/ } split /\n/, $t->error_log;
+    is(scalar @lines, 0, 'not in the error log at debug level')
+        or diag map { substr($_, 0, 200) . "\n" } @lines[0 .. 3];
+
+    unlike($t->access_log, qr/canary/, 'not in the access log');
+
+    for my $key ($t->redis->keys) {
+        my $dump = eval { $t->redis->cmd(DUMP => $key) } // '';
+        unlike($dump, qr/canary/, "not in Redis: $key");
+    }
+
+    my (undef, $shown) = $t->nginx_test('-T');
+    unlike($shown, qr/canary/, 'not in "nginx -T"');
+};
+
+$t->done;
