@@ -6,6 +6,8 @@ BUILD      ?= build
 PROVE      ?= prove
 JOBS       ?= 2
 FUZZ_TIME  ?= 60
+FUZZ_SHORT ?= 15
+FUZZ_LONG   = splice snapshot
 CLANG      ?= clang
 
 MODULE      = ngx_http_defender_module.so
@@ -93,11 +95,13 @@ build-static: $(SOURCES) $(HEADERS)
 
 # --- tests -------------------------------------------------------------------
 
-test: build build-asan
+test: build build-asan lint
 	$(MAKE) test-unit
 	$(MAKE) test-unit-asan
+	$(MAKE) fuzz
 	$(MAKE) test-prove
 	$(MAKE) test-prove-asan
+	$(MAKE) demo DEMO=--check
 
 $(BUILD)/unit/%: t/unit/test_%.c $(CORE) $(HEADERS) t/unit/unit.h Makefile
 	@mkdir -p $(dir $@)
@@ -122,7 +126,7 @@ test-prove-asan: build-asan
 	    $(PROVE) $(PROVE_FLAGS) t/*.t
 
 
-# --- fuzzing: FUZZ_TIME seconds for each target ------------------------------
+# --- fuzzing: FUZZ_TIME seconds for each target, FUZZ_SHORT for small ones ---
 
 $(BUILD)/fuzz/%: t/fuzz/fuzz_%.c $(CORE) $(HEADERS) Makefile
 	@mkdir -p $(dir $@)
@@ -130,19 +134,33 @@ $(BUILD)/fuzz/%: t/fuzz/fuzz_%.c $(CORE) $(HEADERS) Makefile
 	    -fsanitize=fuzzer,address,undefined -o $@ $< $(CORE) $(CORE_LIBS)
 
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%)
-	@for f in $(FUZZERS); do \
-	    mkdir -p $(BUILD)/corpus/$$f t/fuzz/corpus/$$f; \
-	    echo "fuzz $$f for $(FUZZ_TIME) s"; \
-	    $(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_TIME) -print_final_stats=0 \
-	        -verbosity=0 -artifact_prefix=$(BUILD)/fuzz/ \
-	        $(BUILD)/corpus/$$f t/fuzz/corpus/$$f || exit 1; \
-	done
+	@printf '%s\n' $(FUZZERS) | xargs -P$(JOBS) -I{} sh -c ' \
+	    case " $(FUZZ_LONG) " in *" {} "*) s=$(FUZZ_TIME) ;; \
+	        *) s=$(FUZZ_SHORT) ;; esac; \
+	    mkdir -p $(BUILD)/corpus/{} t/fuzz/corpus/{}; \
+	    $(BUILD)/fuzz/{} -max_total_time=$$s -verbosity=0 \
+	        -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/corpus/{} \
+	        t/fuzz/corpus/{} >$(BUILD)/fuzz/{}.log 2>&1 \
+	        && echo "fuzz {}: nothing found in $$s s" \
+	        || { cat $(BUILD)/fuzz/{}.log; exit 255; }'
 
 
 # --- everything else ---------------------------------------------------------
 
-bench: build
-	bench/run
+$(BUILD)/bench/simdjson.o: bench/scan_simdjson.cpp
+	@mkdir -p $(dir $@)
+	$(CXX) -std=c++17 -O2 -c -o $@ $<
+
+$(BUILD)/bench/scan: bench/scan.c $(BUILD)/bench/simdjson.o $(CORE) $(HEADERS)
+	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $< $(BUILD)/bench/simdjson.o $(CORE) \
+	    $(CORE_LIBS) -lsimdjson -lstdc++
+
+$(BUILD)/bench/snapshot: bench/snapshot.c $(CORE) $(HEADERS)
+	@mkdir -p $(dir $@)
+	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $< $(CORE) $(CORE_LIBS)
+
+bench: build $(BUILD)/bench/scan $(BUILD)/bench/snapshot
+	BENCH="$(BENCH)" bench/run
 
 demo: build
 	conf-examples/demo/run.pl $(DEMO)
@@ -155,8 +173,10 @@ NGINX_INCS = $(NGINX_SRC)/src/core $(NGINX_SRC)/src/event \
 lint: build
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) \
 	    $(wildcard t/unit/*.[ch] t/fuzz/*.c bench/*.c)
-	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -std=gnu11 \
-	    -Isrc $(NGINX_INCS:%=-isystem %)
+	@# one process a file: in one for all, clang-tidy 14 mixes up va_lists
+	printf '%s\n' $(SOURCES) | xargs -P$(JOBS) -I{} clang-tidy --quiet \
+	    --warnings-as-errors='*' {} -- -std=gnu11 -Isrc \
+	    $(NGINX_INCS:%=-isystem %) 2>/dev/null
 
 format:
 	clang-format -i $(SOURCES) $(HEADERS) \

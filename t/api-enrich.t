@@ -10,6 +10,7 @@ use lib "$Bin/lib";
 
 use JSON::PP ();
 use Test::Defender;
+use Test::Defender::Answer qw(outcome_field);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -44,15 +45,6 @@ $t->conf($t->standard_conf(server => $server))->run;
 my @viewer = (role => 'viewer');
 my @json   = ('Content-Type' => 'application/json');
 my @ndjson = ('Content-Type' => 'application/x-ndjson');
-
-
-sub outcome {
-    my ($r) = @_;
-
-    my $code = $r->json->{code};
-
-    return join ' ', grep { defined } $r->status, $code, $r->json->{field};
-}
 
 
 sub ask { return $t->get("/defender/enrich?$_[0]", @viewer) }
@@ -159,15 +151,15 @@ subtest 'spellings of addresses' => sub {
     {
         my $shown = $ip =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ger;
         $shown = substr($shown, 0, 40) . '...' if length $shown > 43;
-        is(outcome(ask("ip=$ip")), '400 invalid_ip ip', "ip=$shown");
+        is(outcome_field(ask("ip=$ip")), '400 invalid_ip ip', "ip=$shown");
     }
 
-    is(outcome(ask('')), '400 invalid_ip ip', 'no ip');
-    is(outcome(ask('ip')), '400 invalid_ip ip', 'ip without a value');
-    is(outcome(ask('xip=10.20.1.11')), '400 invalid_ip ip', 'another name');
+    is(outcome_field(ask('')), '400 invalid_ip ip', 'no ip');
+    is(outcome_field(ask('ip')), '400 invalid_ip ip', 'ip without a value');
+    is(outcome_field(ask('xip=10.20.1.11')), '400 invalid_ip ip', 'another name');
     is(ask('x=1&ip=10.20.1.11&y=2')->json->{match}, 'exact',
         'between others');
-    is(outcome($t->get('/defender/enrich', @viewer)), '400 invalid_ip ip',
+    is(outcome_field($t->get('/defender/enrich', @viewer)), '400 invalid_ip ip',
         'no arguments');
 };
 
@@ -200,7 +192,7 @@ subtest 'a moment' => sub {
     {
         (my $query = $at) =~ s/ /%20/g;
         my $shown = length $at > 40 ? substr($at, 0, 20) . '...' : $at;
-        is(outcome(ask("ip=10.20.1.11&at=$query")), '400 invalid_at at',
+        is(outcome_field(ask("ip=10.20.1.11&at=$query")), '400 invalid_at at',
             "at=$shown");
     }
 
@@ -326,7 +318,7 @@ subtest 'bodies that are no batch' => sub {
         my $shown = $body =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ger;
         $shown = substr($shown, 0, 40) . '...' if length $shown > 43;
 
-        is(outcome($r), "400 $code", "body $shown");
+        is(outcome_field($r), "400 $code", "body $shown");
         is($r->json->{$code eq 'invalid_json' ? 'position' : 'element'},
             $where, '... where') if defined $where;
         cmp_ok($r->json->{position}, '<=', length $body,
@@ -336,7 +328,7 @@ subtest 'bodies that are no batch' => sub {
     # Far behind the first step, when nothing was sent yet.
     my $many = '"10.0.0.1",' x 5000;
     my $r = batch("[$many oops]");
-    is(outcome($r), '400 invalid_json', 'an error behind 5000 good ones');
+    is(outcome_field($r), '400 invalid_json', 'an error behind 5000 good ones');
     is(int($r->json->{position} / 10), int((length($many) + 3) / 10),
         '... at its place');
 };
@@ -375,7 +367,7 @@ subtest 'NDJSON' => sub {
     for my $case (@cases) {
         my ($body, $code) = @$case;
         (my $shown = $body) =~ s/\n/\\n/g;
-        is(outcome(lines($body)), "400 $code", $shown);
+        is(outcome_field(lines($body)), "400 $code", $shown);
     }
 
     is(lines(qq("10.0.0.1"\n"10.0.0.2"\noops\n))->json->{position}, 26,
@@ -399,9 +391,9 @@ subtest 'as many as allowed' => sub {
     is(scalar(() = $r->body =~ /^\{.*\}$/mg), BATCH_MAX, 'one line for each');
 
     $r = batch([@ips, '10.20.1.11']);
-    is(outcome($r), '413 too_many', 'one more');
+    is(outcome_field($r), '413 too_many', 'one more');
     $r = lines(join '', map { qq("$_"\n) } @ips, '10.20.1.11');
-    is(outcome($r), '413 too_many', 'one more line');
+    is(outcome_field($r), '413 too_many', 'one more line');
 
     for my $n (1, 2, 511, 512, 513, 1023, 1024, 1025) {
         $r = batch([('10.20.1.11') x $n]);

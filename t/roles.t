@@ -9,6 +9,7 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 
 use Test::Defender;
+use Test::Defender::Answer qw(outcome);
 use Test::More;
 
 my $t = Test::Defender->new;
@@ -151,24 +152,6 @@ END
 mkdir "$dir/html";
 $t->write_file("html/guarded-by-$_", 'page') for qw(status config);
 $t->conf($t->standard_conf(server => $server))->run;
-
-
-# The code of a problem; "" when it is none.
-sub code {
-    my ($r) = @_;
-
-    return '' if ($r->header('Content-Type') // '')
-        ne 'application/problem+json';
-
-    return $r->json->{code};
-}
-
-
-sub outcome {
-    my ($r) = @_;
-
-    return join ' ', grep { length } $r->status, code($r);
-}
 
 
 subtest 'endpoint x role' => sub {

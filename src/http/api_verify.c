@@ -12,8 +12,10 @@
  * and the roles in it) is taken for an answer about the new values.
  */
 
-#define DFD_VERIFY_DEADLINE 30000 /* ms; nginx's send_timeout is 60 s */
-#define DFD_VERIFY_MESSAGE  640
+/* seconds: after libcurl's own limits have spoken, before send_timeout (60) */
+#define DFD_VERIFY_DEADLINE 45
+
+#define DFD_VERIFY_MESSAGE 640
 
 
 typedef struct {
@@ -88,7 +90,7 @@ dfd_api_verify_post(ngx_http_request_t *r, ngx_str_t *body)
         return dfd_candidate_no_key(r);
     }
 
-    rc = dfd_wait_start(&v->wait, r, DFD_VERIFY_DEADLINE);
+    rc = dfd_wait_start(&v->wait, r, DFD_VERIFY_DEADLINE * 1000);
 
     if (rc == NGX_OK) {
         rc = dfd_api_redis_record(v->conf, dfd_verify_record, v);
@@ -141,6 +143,7 @@ dfd_verify_end(dfd_verify_t *v, ngx_int_t rc)
 static void
 dfd_verify_late(dfd_wait_t *wait)
 {
+    u_char              message[128];
     ngx_int_t           rc;
     dfd_verify_t       *v;
     ngx_http_request_t *r;
@@ -156,10 +159,12 @@ dfd_verify_late(dfd_wait_t *wait)
 
     v->failed = 1;
 
-    dfd_verify_add(v, v->check, "failed",
-                   "Microsoft did not answer within 30 seconds; check the "
-                   "firewall and the proxy",
-                   NULL);
+    *ngx_snprintf(message, sizeof(message) - 1,
+                  "Microsoft did not finish its answer within %d seconds; "
+                  "check the firewall and the proxy",
+                  DFD_VERIFY_DEADLINE) = '\0';
+
+    dfd_verify_add(v, v->check, "failed", (char *) message, NULL);
 
     dfd_verify_end(v, dfd_verify_report(v));
 }

@@ -22,13 +22,6 @@
 #define DFD_ENRICH_BLOCKS 4
 
 
-/*
- * Bytes between two insertions travel as a slice of the buffer they came in;
- * up to this many are copied into the block instead.
- */
-#define DFD_ENRICH_COPY 0
-
-
 /* the only bit of r->buffered that no module of nginx uses */
 #define DFD_ENRICH_BUFFERED 0x08
 

@@ -7,12 +7,14 @@
 #define DFD_ROLE_MAX_USER 128
 
 
-static ngx_uint_t       dfd_role_header_believed(ngx_http_request_t           *r,
-                                                 ngx_http_defender_loc_conf_t *c);
-static ngx_uint_t       dfd_role_header_once(ngx_http_request_t *r,
-                                             const ngx_str_t    *name);
+/* clang-format off */
+static ngx_uint_t dfd_role_header_believed(ngx_http_request_t *r,
+    ngx_http_defender_loc_conf_t *lcf);
+static ngx_uint_t dfd_role_header_once(ngx_http_request_t *r,
+    const ngx_str_t *name);
 static struct sockaddr *dfd_role_peer(ngx_http_request_t *r,
-                                      struct sockaddr    *unix_peer);
+    struct sockaddr *unix_peer);
+/* clang-format on */
 
 
 dfd_role_t

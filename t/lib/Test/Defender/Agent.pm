@@ -9,12 +9,11 @@ use warnings;
 use Exporter qw(import);
 use JSON::PP ();
 use Test::Defender;
-use Test::Defender::Process qw(wait_until);
-use Time::HiRes ();
+use Test::More ();
 
 our @EXPORT_OK = qw(start_configured second_host status last_poll poll ask_poll
-    machine walks pages stored_ids meta holder generation wait_generation
-    wait_ip_keys agent_pid id_of);
+    settle known unchanged machine fleet walks pages stored_ids meta holder
+    generation wait_generation wait_ip_keys agent_pid id_of);
 
 my $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 
@@ -82,20 +81,21 @@ sub last_poll { return status($_[0])->{lastPoll} }
 my $wish = 0;
 
 sub ask_poll {
-    my ($t) = @_;
+    my ($t, $redis) = @_;
 
     $wish++;
-    $t->redis->cmd(SET => 'defender:sync', "test-$$-$wish", PX => 60_000);
+    ($redis // $t->redis)->cmd(SET => 'defender:sync', "test-$$-$wish", PX => 60_000);
 }
 
 
-# Asks for a poll and waits for its end; lastPoll of the status.
+# Asks for a poll and waits for its end; lastPoll of the status. Keys: seconds,
+# redis (of a second host, which has none of its own).
 sub poll {
     my ($t, %opt) = @_;
 
     my $before = $JSON->encode(last_poll($t));
 
-    ask_poll($t);
+    ask_poll($t, $opt{redis});
 
     return $t->wait_for(sub {
         my $status = status($t);
@@ -104,6 +104,57 @@ sub poll {
             ? $status->{lastPoll} : undef;
     }, $opt{seconds} // 20, 'a poll');
 }
+
+
+# Waits until the agent has looked at Redis twice more.
+sub settle {
+    my ($t) = @_;
+
+    my $looks = sub {
+        my ($n) = $t->redis->cmd(INFO => 'commandstats')
+            =~ /cmdstat_mget:calls=(\d+)/;
+        return $n // 0;
+    };
+    my $before = $looks->();
+
+    $t->wait_for(sub { $looks->() >= $before + 2 }, 10,
+        'the agent looks at Redis');
+}
+
+
+# Puts the simulator back to a fleet (see there) and polls it, so that a
+# subtest starts from devices it knows, with an empty log.
+sub known {
+    my ($t, @numbers) = @_;
+
+    $t->sim->reset_knobs;
+    $t->sim->knobs(rate_minute => undef, rate_hour => undef);
+    $t->sim->devices(fleet(@numbers));
+    Test::More::is(poll($t)->{result}, 'ok', 'a good poll first');
+    $t->sim->clear_log;
+}
+
+
+# After a poll that failed: Redis and look-ups are as they were at that
+# generation, with the devices of fleet(@numbers).
+sub unchanged {
+    my ($t, $generation, @numbers) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    Test::More::is(generation($t), $generation, 'no new generation');
+    Test::More::is_deeply([stored_ids($t)],
+        [map { id_of(sprintf '%02x', $_) } @numbers],
+        'the former devices are there, all of them');
+    Test::More::is_deeply([$t->redis->keys('defender:stage:*')], [],
+        'nothing is left over');
+    Test::More::is($t->entity("10.20.7.$numbers[0]")->{match}, 'exact',
+        'look-ups go on');
+}
+
+
+# Machines with the ids 01..., 02... (hex) and the addresses 10.20.7.1 and on.
+sub fleet { return [map { machine(sprintf('%02x', $_), "10.20.7.$_") } @_] }
 
 
 # A machine object; pairs change it, undef included.
