@@ -12,10 +12,8 @@ use Time::HiRes qw(time);
 
 use lib 't/lib';
 use Test::Defender::Agent qw(start_configured second_host status poll ask_poll
-    machine walks pages stored_ids meta holder generation wait_generation
+    fleet walks pages stored_ids meta holder generation wait_generation
     agent_pid id_of);
-
-sub fleet { return [map { machine(sprintf('%02x', $_), "10.20.7.$_") } @_] }
 
 my $a = start_configured(-devices => fleet(1 .. 4), workers => 8,
     http => 'defender_page_size 2; '

@@ -1,19 +1,18 @@
 #!/usr/bin/perl
 
-# Polling: from the pages of machines to the devices in Redis, and what a
-# failing API does to them (nothing).
+# Polling: from the pages of machines to the devices in Redis, and what
+# happens when settings or Redis change in the middle of it.
 
 use strict;
 use warnings;
 
 use JSON::PP ();
-use POSIX    qw(strftime);
 use Test::More;
-use Time::HiRes qw(time);
 
 use lib 't/lib';
-use Test::Defender::Agent qw(start_configured status poll ask_poll machine
-    last_poll walks pages stored_ids meta generation wait_generation id_of);
+use Test::Defender::Agent qw(start_configured status last_poll poll ask_poll
+    settle known unchanged machine fleet walks pages stored_ids meta
+    generation wait_generation id_of);
 
 my $TRUE = JSON::PP::true;
 my $ISO  = qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
@@ -23,36 +22,6 @@ my $sim   = $t->sim;
 my $redis = $t->redis;
 
 $sim->knobs(rate_minute => undef, rate_hour => undef);
-
-
-# A fleet of n devices, 10.20.7.1 and so on.
-sub fleet { return [map { machine(sprintf('%02x', $_), "10.20.7.$_") } @_] }
-
-
-# Puts the simulator back to a fleet and polls it, so that a subtest starts
-# from devices it knows.
-sub known {
-    my (@numbers) = @_;
-
-    $sim->reset_knobs;
-    $sim->knobs(rate_minute => undef, rate_hour => undef);
-    $sim->devices(fleet(@numbers));
-    is(poll($t)->{result}, 'ok', 'a good poll first');
-    $sim->clear_log;
-}
-
-
-# After a poll that failed: Redis and look-ups are as before it.
-sub unchanged {
-    my ($before, @numbers) = @_;
-
-    is_deeply(meta($t)->{generation}, $before, 'no new generation');
-    is_deeply([stored_ids($t)], [map { id_of(sprintf '%02x', $_) } @numbers],
-        'the former devices are there, all of them');
-    is_deeply([$redis->keys('defender:stage:*')], [], 'nothing is left over');
-    is($t->entity("10.20.7.$numbers[0]")->{match}, 'exact',
-        'look-ups go on');
-}
 
 
 subtest 'the first poll' => sub {
@@ -140,7 +109,7 @@ subtest 'the newest report of one id stays, on whatever page' => sub {
 
 
 subtest 'rows that moved to the next page' => sub {
-    known(1 .. 8);
+    known($t, 1 .. 8);
     $sim->knobs(duplicate => $TRUE);
     my $last = poll($t);
     is($last->{result}, 'ok', 'result') or diag explain $last;
@@ -167,7 +136,7 @@ subtest 'a token that dies in the middle of the walk' => sub {
 
 
 subtest 'a list that goes in a circle' => sub {
-    known(1 .. 6);
+    known($t, 1 .. 6);
     my $before = generation($t);
 
     $sim->knobs(next_link => 'always', repeat_page => $TRUE);
@@ -176,14 +145,14 @@ subtest 'a list that goes in a circle' => sub {
     like($last->{message}, qr/no new device/, 'message');
     is(walks($t), 1, 'one walk');
     cmp_ok(scalar pages($t), '<=', 3, 'a handful of requests');
-    unchanged($before, 1 .. 6);
+    unchanged($t, $before, 1 .. 6);
     is(status($t)->{health}, 'delayed', 'health');
     is(meta($t)->{state}, 'delayed', 'state for readers');
 };
 
 
 subtest 'a short page that says there is more' => sub {
-    known(1 .. 6);
+    known($t, 1 .. 6);
     $sim->knobs(next_link => 'always', max_rows => 2);
     is(poll($t)->{devices}, 6, 'devices');
     is_deeply([pages($t)], ['0:200', '2:200', '4:200'],
@@ -191,263 +160,8 @@ subtest 'a short page that says there is more' => sub {
 };
 
 
-subtest 'throttled in the middle of the walk' => sub {
-    known(1 .. 7);
-    $sim->knobs(page_status => {2 => {status => 429, times => 1,
-        headers => {'Retry-After' => '3'}, body => '{"error":{"code":"429",'
-        . '"message":"quota used up, 1500 per hour"}}'}});
-
-    ask_poll($t);
-    my $status = $t->wait_for(sub {
-        my $now = status($t);
-        return $now->{health} eq 'throttled' ? $now : undef;
-    }, 10, 'throttled') // {};
-
-    ok($status->{polling}, 'the walk is still on');
-    is($status->{code}, '429', 'code');
-    is($t->entity('10.20.7.1')->{match}, 'exact', 'look-ups meanwhile');
-
-    $t->wait_for(sub { !status($t)->{polling} }, 15, 'end of the poll');
-    is(status($t)->{health}, 'healthy', 'health');
-    is_deeply([pages($t)], ['0:200', '3:429', '3:200', '6:200'],
-        'goes on at the same page');
-
-    my @log = $sim->log(family => 'machines');
-    cmp_ok($log[2]{time} - $log[1]{time}, '>=', 2.9, 'not before its time');
-};
-
-
-subtest 'throttled at the first page' => sub {
-    for my $case (
-        ['seconds', '50', 45, 51],
-        ['a date', strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime time + 90),
-            70, 92],
-        ['no header', undef, 50, 62],
-        ['an absurd time', '999999', 600, 86_400])
-    {
-        my ($name, $header, $least, $most) = @$case;
-
-        known(1 .. 2);
-        my $before = generation($t);
-        $sim->knobs(page_status => {1 => {status => 429,
-            headers => {defined $header ? ('Retry-After' => $header) : ()},
-            body => '{"error":{"code":"429","message":"quota used up"}}'}});
-
-        my $last = poll($t);
-        is($last->{result}, 'throttled', "$name: result");
-
-        my $status = status($t);
-        is($status->{health}, 'throttled', "$name: health");
-        my $wait = seconds_until($status->{nextPoll});
-        cmp_ok($wait, '>=', $least, "$name: not too early");
-        cmp_ok($wait, '<=', $most, "$name: not too late");
-        unchanged($before, 1 .. 2);
-
-        # The client waits as a whole: nothing but new settings make it ask.
-        ask_poll($t);
-        $sim->reset_knobs;
-        settle();
-        is(scalar(pages($t)), 1, "$name: no knocking");
-        new_client();
-    }
-};
-
-
-sub seconds_until {
-    my ($iso) = @_;
-
-    require Time::Local;
-    my @part = $iso =~ /^(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)Z$/
-        or return -1;
-
-    return Time::Local::timegm(@part[5, 4, 3, 2], $part[1] - 1, $part[0])
-        - time;
-}
-
-
-# Two looks of the agent at Redis.
-sub settle {
-    my $seen = $redis->cmd(INFO => 'commandstats');
-    my ($n) = $seen =~ /cmdstat_mget:calls=(\d+)/;
-
-    $t->wait_for(sub {
-        my ($now) = $redis->cmd(INFO => 'commandstats')
-            =~ /cmdstat_mget:calls=(\d+)/;
-        return $now >= $n + 3;
-    }, 10, 'the agent looks at Redis');
-}
-
-
-# Off and on again: a client that has forgotten Retry-After.
-sub new_client {
-    for my $on (JSON::PP::false, $TRUE) {
-        $t->put('/defender/config', role => 'admin', json => {enabled => $on});
-        settle();
-    }
-
-    $t->wait_for(sub {
-        my $status = status($t);
-        return !$status->{polling} && $status->{health} eq 'healthy';
-    }, 20, 'polling again');
-}
-
-
-subtest 'secrets that Microsoft does not accept' => sub {
-    for my $case (
-        ['expired', {secret_expired => $TRUE}, 'AADSTS7000222', qr/expired/i],
-        ['refused', {token_status => 401, token_body =>
-            '{"error":"invalid_client","error_description":"AADSTS7000215: '
-            . 'Invalid client secret provided. Trace ID: x",'
-            . '"error_codes":[7000215]}'}, 'AADSTS7000215', qr/value/i])
-    {
-        my ($name, $knobs, $code, $message) = @$case;
-
-        known(1 .. 4);
-        my $before = generation($t);
-
-        $sim->knobs(%$knobs, revoke_tokens => $TRUE);
-        my $last = poll($t);
-        is($last->{result}, 'sign-in-failed', "$name: result");
-        is($last->{code}, $code, "$name: code");
-        like($last->{message}, $message, "$name: message");
-
-        my $status = status($t);
-        is($status->{health}, 'sign-in-failed', "$name: health");
-        is($status->{code}, $code, "$name: code of the health");
-        cmp_ok(seconds_until($status->{nextPoll}), '>', 250,
-            "$name: the next try is far");
-        unchanged($before, 1 .. 4);
-
-        settle();
-        is(scalar $sim->log(family => 'token'), 1, "$name: no knocking");
-
-        # The admin's next save is what it waits for.
-        $sim->reset_knobs;
-        $t->put('/defender/config', role => 'admin',
-            json => {pollMinutes => 5 + length $name});
-        $t->wait_for(sub { status($t)->{health} eq 'healthy' }, 10,
-            "$name: a new try at once");
-    }
-};
-
-
-subtest 'a permission that is missing' => sub {
-    known(1 .. 4);
-    my $before = generation($t);
-
-    $sim->knobs(roles => ['Machine.Isolate'], revoke_tokens => $TRUE);
-    my $last = poll($t);
-    is($last->{result}, 'permission-missing', 'result');
-    like($last->{message}, qr/Machine\.Read\.All/, 'message');
-    unlike($last->{message}, qr/secret/i, 'not the secret');
-    is(status($t)->{health}, 'permission-missing', 'health');
-    unchanged($before, 1 .. 4);
-};
-
-
-subtest 'a tenant that lost its licence' => sub {
-    known(1 .. 4);
-    my $before = generation($t);
-
-    $sim->knobs(account_inactive => $TRUE);
-    my $last = poll($t);
-    is($last->{result}, 'account-refused', 'result');
-    like($last->{message}, qr/inactive/i, 'message');
-    cmp_ok(scalar $sim->log(family => 'token'), '<=', 1, 'one new sign-in');
-    unchanged($before, 1 .. 4);
-};
-
-
-subtest 'an empty list' => sub {
-    for my $as (qw(list 404)) {
-        known(1 .. 4);
-        my $before = generation($t);
-
-        $sim->knobs(empty_as => $as);
-        $sim->devices([]);
-        my $last = poll($t);
-        is($last->{result}, 'empty', "$as: result");
-        is($last->{devices}, 0, "$as: devices received");
-        like($last->{message}, qr/0 devices.*4 devices.*kept/,
-            "$as: message");
-        unchanged($before, 1 .. 4);
-    }
-
-    unlike($t->error_log, qr/\[error\].*defender/, 'no errors logged');
-};
-
-
-subtest 'a proxy\'s page instead of the list' => sub {
-    known(1 .. 4);
-    my $before = generation($t);
-
-    $sim->knobs(api_raw => {status => 200, content_type => 'text/html',
-        body => '<!DOCTYPE html><title>Sign in to the network</title>'});
-    my $last = poll($t);
-    is($last->{result}, 'bad-answer', 'result');
-    like($last->{message}, qr/127\.0\.0\.1/, 'names the host');
-    like($last->{message}, qr/html/, 'names the type');
-    unlike($last->{message}, qr/Sign in to/, 'does not show the page');
-    unchanged($before, 1 .. 4);
-};
-
-
-subtest 'pages that fail and come at another try' => sub {
-    for my $case (
-        ['service error', {page_status => {2 => {status => 503, times => 2,
-            body => 'busy'}}}],
-        ['no JSON', {page_status => {2 => {status => 200, times => 1,
-            content_type => 'application/json', body => '{"value":[{"id"'}}}],
-        ['no such list', {page_status => {2 => {status => 200, times => 1,
-            content_type => 'application/json', body => '{"error":1}'}}}],
-        ['cut', {fault_page => 2, fault_times => 1, truncate_body => 700}],
-        ['reset', {fault_page => 3, fault_times => 1, truncate_body => 10,
-            reset_connection => $TRUE}],
-        ['404 for a moment', {page_status => {2 => {status => 404, times => 1,
-            content_type => 'application/json',
-            body => '{"error":{"code":"ResourceNotFound","message":"x"}}'}}}])
-    {
-        my ($name, $knobs) = @$case;
-
-        known(1 .. 8);
-        $sim->knobs(%$knobs);
-        my $last = poll($t);
-        is($last->{result}, 'ok', "$name: result") or diag explain $last;
-        is($last->{devices}, 8, "$name: devices");
-        is(walks($t), 1, "$name: in the same walk");
-    }
-};
-
-
-subtest 'a page that never comes' => sub {
-    known(1 .. 8);
-    my $before = generation($t);
-
-    $sim->knobs(page_status => {2 => {status => 500, body => ''}});
-    my $last = poll($t, seconds => 30);
-    is($last->{result}, 'service-error', 'result');
-    is(scalar(grep { $_ eq '3:500' } pages($t)), 4, 'tries');
-    is(status($t)->{health}, 'unreachable', 'health');
-    my $wait = seconds_until(status($t)->{nextPoll});
-    cmp_ok($wait, '>', 5, 'tries again');
-    cmp_ok($wait, '<', 25, 'soon');
-    unchanged($before, 1 .. 8);
-};
-
-
-subtest 'no list at all' => sub {
-    known(1 .. 4);
-    my $before = generation($t);
-
-    $sim->devices('[null,null]');
-    my $last = poll($t);
-    is($last->{result}, 'bad-answer', 'records without an id: result');
-    unchanged($before, 1 .. 4);
-};
-
-
 subtest 'switched off in the middle of a poll' => sub {
-    known(1 .. 8);
+    known($t, 1 .. 8);
     my $before = generation($t);
 
     $sim->knobs(page_latency_ms => {2 => 3000});
@@ -467,7 +181,7 @@ subtest 'switched off in the middle of a poll' => sub {
     is($redis->cmd(HLEN => 'defender:devices'), 8, 'everything is kept');
 
     my $asked = pages($t);
-    settle();
+    settle($t);
     is(scalar pages($t), $asked, 'no request any more');
 
     $t->put('/defender/config', role => 'admin', json => {enabled => $TRUE});
@@ -477,7 +191,7 @@ subtest 'switched off in the middle of a poll' => sub {
 
 
 subtest 'settings for another tenant' => sub {
-    known(1 .. 8);
+    known($t, 1 .. 8);
     my $before = generation($t);
 
     $sim->devices(fleet(11 .. 18));
@@ -506,7 +220,7 @@ subtest 'settings for another tenant' => sub {
 
 
 subtest 'Redis has become a replica' => sub {
-    known(1 .. 4);
+    known($t, 1 .. 4);
     my $before = generation($t);
 
     $redis->cmd(REPLICAOF => '127.0.0.1', 1);
@@ -525,8 +239,29 @@ subtest 'Redis has become a replica' => sub {
 };
 
 
+subtest 'Redis does not answer' => sub {
+    known($t, 1 .. 4);
+    my $before = generation($t);
+
+    $sim->knobs(page_latency_ms => {2 => 1000});
+    ask_poll($t);
+    $t->wait_for(sub { status($t)->{polling} }, 10, 'polling');
+    $redis->sigstop;
+    $t->wait_for(sub { status($t)->{cache}{state} eq 'down' }, 10, 'noticed');
+    is(status($t)->{health}, 'cache-down', 'health');
+    is($t->entity('10.20.7.1')->{match}, 'exact', 'look-ups go on');
+
+    $redis->sigcont;
+    $t->wait_for(sub {
+        my $now = status($t);
+        return $now->{health} eq 'healthy' && $now->{generation} > $before;
+    }, 40, 'polls again by itself');
+    is($redis->cmd(HLEN => 'defender:devices'), 4, 'whole');
+};
+
+
 subtest 'Redis is full in the middle of a poll' => sub {
-    known(1 .. 8);
+    known($t, 1 .. 8);
     my $before = generation($t);
 
     $sim->generate(20_000);
@@ -538,14 +273,14 @@ subtest 'Redis is full in the middle of a poll' => sub {
     is($last->{result}, 'cache-down', 'result') or diag explain $last;
     like($last->{message}, qr/OOM/, 'message');
     is(status($t)->{health}, 'cache-down', 'health');
-    unchanged($before, 1 .. 8);
+    unchanged($t, $before, 1 .. 8);
 
     $redis->cmd(CONFIG => SET => maxmemory => 0);
 };
 
 
 subtest 'Redis is flushed in the middle of a poll' => sub {
-    known(1 .. 8);
+    known($t, 1 .. 8);
 
     $sim->knobs(page_latency_ms => {2 => 2000});
     ask_poll($t);
@@ -554,7 +289,7 @@ subtest 'Redis is flushed in the middle of a poll' => sub {
     $redis->cmd('FLUSHALL');
     $t->wait_for(sub { status($t)->{configured} eq 'not-configured' }, 5,
         'not configured');
-    settle();
+    settle($t);
     is($redis->cmd(EXISTS => 'defender:devices'), 0, 'nothing was published');
     is($redis->cmd(EXISTS => 'defender:lease'), 0, 'nobody polls');
     is($t->entity('10.20.7.1')->{match}, 'unavailable', 'look-ups');

@@ -12,11 +12,9 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use lib 't/lib';
-use Test::Defender::Agent qw(start_configured status poll ask_poll machine
-    walks pages stored_ids meta holder generation wait_generation agent_pid
-    id_of);
-
-sub fleet { return [map { machine(sprintf('%02x', $_), "10.20.7.$_") } @_] }
+use Test::Defender::Agent qw(start_configured second_host status poll ask_poll
+    settle fleet walks pages holder generation wait_generation agent_pid id_of);
+use Test::Defender::Process qw(start_process);
 
 my $t = start_configured(-devices => fleet(1 .. 6),
     http => 'defender_page_size 2;',
@@ -162,7 +160,7 @@ subtest 'twenty reloads' => sub {
 subtest 'an old worker that must stay' => sub {
     mkdir $t->dir . '/files';
     mkdir $t->dir . '/files/slow';
-    $t->write_file('files/slow/big', 'x' x 300_000);
+    $t->write_file('files/slow/big', 'x' x 100_000);
 
     my $c = $t->connect;
     $c->send("GET /slow/big HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -180,7 +178,7 @@ subtest 'an old worker that must stay' => sub {
 
     is(poll($t)->{result}, 'ok', 'the new one polls');
     is(walks($t), $walks + 1, 'and the old one does not');
-    is($c->response('GET')->body, 'x' x 300_000, 'the download is whole');
+    is($c->response('GET')->body, 'x' x 100_000, 'the download is whole');
     $t->wait_for(sub { $t->all_worker_pids == 1 }, 5, 'then it leaves');
 };
 
@@ -252,9 +250,71 @@ subtest 'a single process' => sub {
         ask_poll($t);
         $t->wait_for(sub { status($t)->{polling} }, 10, 'a poll hangs');
         is($t->stop, 0, 'leaves when asked');
+
+        # Reloading it is not supported; it must not do harm either.
+        $t->run;
+        $t->wait_for(sub { holder($t) ne '' }, 10, 'polls again');
+        kill 'HUP', $t->pid;
+        $t->wait_for(sub { $t->error_log =~ /cannot be reloaded/ }, 10,
+            'says that it stops');
+        is($t->redis->cmd(EXISTS => 'defender:lease'), 0,
+            'gives the lease back');
+        is($t->stop, 0, 'leaves when asked');
     }
     is($t->redis->cmd(EXISTS => 'defender:lease'), 0,
         'the lease is given back');
+};
+
+
+subtest 'a binary upgrade' => sub {
+    # Only a daemon can have a second master; both are stopped by hand.
+    my $u = second_host($t, http => 'defender_page_size 2;');
+    $u->write_file('nginx.conf',
+        $u->read_file('nginx.conf') =~ s/daemon off;/daemon on;/r);
+
+    my $pid_file = sub {
+        my ($pid) = $u->read_file('nginx.pid') =~ /^(\d+)$/m;
+        return $pid;
+    };
+
+    $sim->reset_knobs;
+    $sim->knobs(rate_minute => undef, rate_hour => undef);
+    start_process(argv => [$u->command], env => $u->environment,
+        out => $u->dir . '/nginx.out');
+    my $old = $u->wait_for($pid_file, 15, 'a daemon');
+    $u->{started} = 1;
+    $u->wait_for(sub { status($u)->{leaseHolderIsThisHost} }, 10, 'polls');
+    $u->wait_for(sub { !status($u)->{polling} }, 10, 'has polled');
+    my $walks = walks($t);
+
+    # The new master has a zone of its own: only the lease knows who polls.
+    kill 'USR2', $old;
+    my $new = $u->wait_for(sub {
+        my $pid = $pid_file->();
+        return $pid && $pid != $old ? $pid : undef;
+    }, 20, 'a second master') // die;
+    $t->wait_for(sub { 2 == (() = $t->redis->cmd(CLIENT => 'LIST')
+        =~ /name=defender-agent/g) }, 10, 'two agents');
+    settle($t);
+    is(walks($t), $walks, 'is no reason to poll');
+
+    my $holder = agent_pid($t);
+    my $before = generation($t);
+    ask_poll($t);
+    wait_generation($t, $before + 1);
+    is(walks($t), $walks + 1, 'one of them polls');
+
+    kill 'QUIT', $old;
+    $u->wait_for(sub { !kill 0, $old }, 10, 'the old master leaves');
+    $t->wait_for(sub { agent_pid($t) && agent_pid($t) != $holder }, 10,
+        'the new one has the lease');
+    is($u->entity('10.20.7.1')->{match}, 'exact', 'look-ups');
+    is(poll($u, redis => $t->redis)->{result}, 'ok', 'it polls');
+    is(walks($t), $walks + 2, 'alone');
+
+    kill 'QUIT', $new;
+    $u->wait_for(sub { !kill 0, $new }, 10, 'leaves');
+    $u->finish;
 };
 
 

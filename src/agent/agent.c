@@ -47,6 +47,7 @@ dfd_agent_start(dfd_host_conf_t *conf, ngx_cycle_t *cycle)
     }
 
     agent->conf = conf;
+    agent->cycle = cycle;
     agent->log = cycle->log;
     agent->dummy.fd = (ngx_socket_t) -1;
 
@@ -164,8 +165,10 @@ dfd_agent_stop(void)
     dfd_refresh_exit(agent->refresh);
     dfd_agent_deactivate(agent);
 
-    /* after the lease's release, so that the successor finds it free */
-    dfd_zone_resign(agent->conf->zone);
+    if (agent->cycle != NULL) {
+        /* after the lease's release: the successor finds it free */
+        dfd_zone_resign(agent->conf->zone);
+    }
 
     ngx_free(agent);
 }
@@ -225,6 +228,22 @@ dfd_agent_tick(ngx_event_t *ev)
     if (dfd_agent_leaving()) {
         dfd_agent_deactivate(agent);
         dfd_zone_resign(agent->conf->zone);
+        return;
+    }
+
+    if (agent->cycle != ngx_cycle) {
+
+        /*
+         * A reload of a single process, which nginx has for debugging only:
+         * our configuration goes away, and no new agent is started.
+         */
+        ngx_log_error(NGX_LOG_WARN, agent->log, 0,
+                      "defender: a single process cannot be reloaded, "
+                      "polling ends until the next start");
+
+        dfd_agent_deactivate(agent);
+        dfd_zone_resign(agent->conf->zone);
+        agent->cycle = NULL;
         return;
     }
 

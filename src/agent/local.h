@@ -118,8 +118,9 @@ struct dfd_agent_s {
      */
     ngx_connection_t dummy;
 
-    ngx_event_t tick;
-    ngx_uint_t  active; /* elected in this host: the clients are there */
+    ngx_event_t  tick;
+    ngx_cycle_t *cycle;  /* NULL: it has been replaced, see agent.c */
+    ngx_uint_t   active; /* elected in this host: the clients are there */
 
     dfd_redis_t    *redis; /* NULL while the last replies of it come in */
     dfd_http_t     *http;

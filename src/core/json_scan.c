@@ -327,9 +327,13 @@ dfd_json_scan_feed(dfd_json_scan_t *scan, const char *bytes, size_t len)
 
 
 int
-dfd_json_scan_finish(const dfd_json_scan_t *scan)
+dfd_json_scan_finish(dfd_json_scan_t *scan)
 {
+    if (scan->mark != 0 && scan->mark != DFD_JSON_MARK) {
+        scan->offset = 0;
+        scan->malformed = 1;
+    }
+
     return !scan->malformed && scan->nest.depth == 0
-        && (scan->mark == 0 || scan->mark == DFD_JSON_MARK)
         && dfd_json_carry_is_whole(&scan->carry);
 }

@@ -176,8 +176,8 @@ void dfd_json_scan_init(dfd_json_scan_t *scan, int lines);
 int dfd_json_scan_feed(dfd_json_scan_t *scan, const char *bytes, size_t len);
 
 
-/* Returns 1 when the input was whole values, or nothing. */
-int dfd_json_scan_finish(const dfd_json_scan_t *scan);
+/* At the end: 1 when it was whole values, or nothing; 0 as above. */
+int dfd_json_scan_finish(dfd_json_scan_t *scan);
 
 
 #endif /* DFD_CORE_JSON_SCAN_H */

@@ -46,13 +46,7 @@ scan_at(const char *text, size_t len, size_t first, size_t second, int lines)
         from = upto[i];
     }
 
-    if (ok && dfd_json_scan_finish(&scan)) {
-        return WHOLE;
-    }
-
-    return ok && (scan.mark == 0 || scan.mark == DFD_JSON_MARK) ? len
-         : ok                                                   ? 0
-                                                                : scan.offset;
+    return ok && dfd_json_scan_finish(&scan) ? WHOLE : scan.offset;
 }
 
 
@@ -72,11 +66,7 @@ scan_bytewise(const char *text, size_t len)
         }
     }
 
-    if (dfd_json_scan_finish(&scan)) {
-        return WHOLE;
-    }
-
-    return scan.mark == 0 || scan.mark == DFD_JSON_MARK ? len : 0;
+    return dfd_json_scan_finish(&scan) ? WHOLE : scan.offset;
 }
 
 
