@@ -73,7 +73,8 @@ passes('loopback and link-local',
     '{"src_ip":"127.0.0.1","dest_ip":"169.254.10.20"}', '', 'enriched=0');
 passes('the same of IPv6', '{"src_ip":"::1","dest_ip":"fe80::1"}');
 passes('unspecified, multicast, broadcast',
-    '["0.0.0.0","::","224.0.0.1","ff02::1","255.255.255.255",{"a":"0.0.0.0"}]');
+    '["0.0.0.0","::","224.0.0.1","ff02::1","255.255.255.255",'
+    . '{"a":"0.0.0.0"}]');
 passes('an external address is nobody\'s', '{"dest_ip":"203.0.113.7"}');
 
 finds('both ends known', '{"src_ip":"10.20.1.12","dest_ip":"10.20.1.11"}',
@@ -130,12 +131,12 @@ finds('numbers beyond a double', '{"a":1e400,"b":-1e400,"c":1e-400,'
     my $body = '{"src_ip":"10.20.1.11","src_ip":"10.20.1.12","tag":1,"tag":2}';
     my ($got) = through($body);
     is(strip($got), $body, 'repeated keys stay, in order');
-    like($got, qr/^\Q{"src_ip":"10.20.1.11","src_ip":"10.20.1.12","tag":1,"tag":2,"defender":\E/,
+    like($got, qr/^\Q@{[$body =~ s{\}$}{}r]},"defender":\E/,
         'repeated keys: one insertion at the end');
 }
 
-finds('layout stays', "{ \"b\" : 1 ,\n\t\"a\":2, \"src_ip\" : \"10.20.1.11\" }\r\n",
-    ['src_ip=exact:d1']);
+finds('layout stays',
+    "{ \"b\" : 1 ,\n\t\"a\":2, \"src_ip\" : \"10.20.1.11\" }\r\n", ['src_ip=exact:d1']);
 passes('layout of a body without a device',
     "{ \"b\" : 1 ,\n\t\"a\":2, \"src_ip\" : \"10.99.99.99\" }\r\n");
 
@@ -179,14 +180,15 @@ finds('an escaped NUL', '{"s":"a\u0000b","src_ip":"10.20.1.11"}',
     ['src_ip=exact:d1']);
 finds('an escaped NUL in a key', '{"a\u0000b":1,"src_ip":"10.20.1.11"}',
     ['src_ip=exact:d1']);
-finds('other escapes', '{"s":"\u00e9\/\ud83d\ude00\"}{","src_ip":"10.20.1.11"}',
-    ['src_ip=exact:d1']);
+finds('other escapes',
+    '{"s":"\u00e9\/\ud83d\ude00\"}{","src_ip":"10.20.1.11"}', ['src_ip=exact:d1']);
 finds('an escaped key', '{"src\u005fip":"10.20.1.11"}', ['src_ip=exact:d1']);
 
 {
     my $body = "{\"issuer\":\"K\xf6zjegyz\x91\",\"src_ip\":\"10.20.1.11\"}";
     my ($got) = through($body);
-    is($got =~ s/,"defender":.*\}\}/}/sr, $body, 'bytes that are not UTF-8 stay');
+    is($got =~ s/,"defender":.*\}\}/}/sr, $body,
+        'bytes that are not UTF-8 stay');
 }
 
 {
@@ -292,7 +294,8 @@ sub expected {
 
         if (ref $value eq 'ARRAY') {
             my @known = grep { $_ ne '' } map { verdict($_) }
-                grep { defined && !ref && /^[0-9a-fA-F:.]+$/ && /[.:]/ } @$value;
+                grep { defined && !ref && /^[0-9a-fA-F:.]+$/ && /[.:]/ }
+                @$value;
             $own{$key} = "[@known]" if @known;
         } elsif (defined $value && !ref $value
             && $value =~ /^[0-9a-fA-F:.]+$/ && $value =~ /[.:]/)
@@ -344,7 +347,8 @@ for my $path (sort glob $t->root . '/t/detections/*.{json,ndjson}') {
         my @got = inserted($r->body);
 
         is($r->header('X-Defender-Enrich'), 'on', "$name$chunk: header");
-        ok(strip($r->body) eq $body, "$name$chunk: the rest is the upstream's");
+        ok(strip($r->body) eq $body,
+            "$name$chunk: the rest is the upstream's");
         is_deeply([sort @got], [sort @want], "$name$chunk: devices");
         $total += @got;
     }

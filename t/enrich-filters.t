@@ -93,6 +93,14 @@ END_HTTP
             proxy_pass $url/;
         }
 
+        location /slice/ {
+            defender_enrich on;
+            slice 4k;
+            proxy_set_header Range \$slice_range;
+            proxy_http_version 1.1;
+            proxy_pass http://127.0.0.1:%%PORT_0%%/noinc/;
+        }
+
         location /ssi/ {
             ssi on;
             alias %%DIR%%/www/;
@@ -216,7 +224,8 @@ for my $where (qw(file direct)) {
     ($r) = ask($t, '/log/two.json', headers => ['Accept-Encoding' => 'gzip']);
     is($r->header('X-Upstream-Accept-Encoding'), 'identity', 'log too');
 
-    ($r) = ask($t, '/plain/two.json', headers => ['Accept-Encoding' => 'gzip']);
+    ($r) = ask($t, '/plain/two.json',
+        headers => ['Accept-Encoding' => 'gzip']);
     is($r->header('X-Upstream-Accept-Encoding'), 'gzip', 'off: as it came');
 }
 
@@ -251,11 +260,30 @@ for my $file (['one.json', $ONE], ['05-suricata-eve-alerts.ndjson']) {
 }
 
 
+# A body that is put together from parts of it passes, whole or in part.
+
+{
+    my $large = $t->read_file('www/large.json');
+    my ($r) = ask($t, '/slice/large.json');
+    is($r->status, 200, 'slices');
+    ok($r->body eq $large, 'slices: as it came');
+    is($r->header('Content-Length'), length $large, 'slices: length');
+    is($r->header('X-Defender-Enrich'), 'skipped; reason=status',
+        'slices: reason');
+
+    ($r) = ask($t, '/slice/large.json',
+        headers => [Range => 'bytes=9000-9999']);
+    is($r->status, 206, 'slices: range');
+    is($r->body, substr($large, 9000, 1000), 'slices: range: as it came');
+}
+
+
 # Subrequests.
 
 {
     my ($r) = ask($t, '/ssi/page.html');
-    is($r->header('X-Defender-Enrich'), undef, 'SSI: the page is not enriched');
+    is($r->header('X-Defender-Enrich'), undef,
+        'SSI: the page is not enriched');
     is_deeply([matches($r->body)], ['src_ip=exact:d1'],
         'SSI: an included enriched location is');
     is(strip($r->body), "<p>$ONE</p>src_ip 10.20.1.11", 'SSI: nothing else');
@@ -282,8 +310,8 @@ enriched($t, '/error/named/x', $ONE, ['src_ip=exact:d1'], 'enriched=1',
 enriched($t, '/accel/x?header=X-Accel-Redirect:/inc/one.json', $ONE,
     ['src_ip=exact:d1'], 'enriched=1', method => 'POST', body => 'x',
     title => 'X-Accel-Redirect');
-enriched($t, '/sibling/nested/one.json', $ONE, ['src_ip=exact:d1'], 'enriched=1',
-    title => 'a nested location');
+enriched($t, '/sibling/nested/one.json', $ONE, ['src_ip=exact:d1'],
+    'enriched=1', title => 'a nested location');
 passed($t, '/sibling/one.json', $ONE, undef, title => 'its parent');
 enriched($t, '/if/one.json?enrich=1', $ONE, ['src_ip=exact:d1'], 'enriched=1',
     title => 'if');

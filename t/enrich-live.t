@@ -160,6 +160,17 @@ sub rename_device {
 }
 
 
+# The first line of an answer, enriched.
+sub wait_line {
+    my ($c) = @_;
+
+    $t->wait_for(sub {
+        $c->fill(time + 0.1);
+        return $c->{in} =~ /\}\}\}\n/;
+    }, 10, 'a line');
+}
+
+
 # What is counted.
 
 is_deeply(counted(sub {
@@ -234,7 +245,7 @@ is_deeply([names($t->get('/cached/one.json')->body)], ['ws-ana.corp.example'],
 
 my $c = $t->connect;
 $c->send("GET /raw/x?go-rename HTTP/1.1\r\nHost: localhost\r\n\r\n");
-$t->wait_for(sub { $c->fill(time + 0.1); $c->{in} =~ /\}\}\}\n/ }, 10, 'a line');
+wait_line($c);
 
 rename_device('ws-anna.corp.example');
 
@@ -256,7 +267,7 @@ $t->write_file('go-rename', '');
 # Switched off in the middle of a body: the rest passes.
 
 $c->send("GET /raw/x?go-off HTTP/1.1\r\nHost: localhost\r\n\r\n");
-$t->wait_for(sub { $c->fill(time + 0.1); $c->{in} =~ /\}\}\}\n/ }, 10, 'a line');
+wait_line($c);
 
 $t->configure(enabled => JSON::PP::false);
 $t->wait_for(sub {

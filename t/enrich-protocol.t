@@ -84,6 +84,9 @@ my %route = (
         $c->send("0\r\n\r\n");
     },
 
+    # With a length, and the connection stays.
+    length => sub { $_[0]->reply(200, 'application/json', $TRICKY) },
+
     large => sub { $_[0]->reply(200, 'application/x-ndjson', $LARGE) },
 
     wide => sub { $_[0]->reply(200, 'application/json', $WIDE) },
@@ -247,6 +250,14 @@ my $LOCATIONS = <<"END_LOCATIONS";
             alias $dir/www/;
         }
 
+        location /zip/ {
+            $BRIEF
+            gzip on;
+            gzip_types *;
+            gzip_comp_level 1;
+            alias $dir/www/;
+        }
+
         location /tiny/ {
             $BRIEF
             sendfile off;
@@ -358,8 +369,9 @@ large($t->get('/threads/large.ndjson')->body, 'large: threads');
 
 # How they leave.
 
-for my $where (qw(long/b long/u small nofile postpone gzip w)) {
-    my $uri = $where eq 'w' ? '/w/large.ndjson' : "/$where/large";
+for my $where (qw(long/b long/u small nofile postpone gzip w zip)) {
+    my $uri = $where =~ /^(?:w|zip)$/ ? "/$where/large.ndjson"
+        : "/$where/large";
     my $r = get_slowly($uri, 'Accept-Encoding: gzip');
     ok($r->complete, "a slow reader: $where: complete");
     my $body = $r->header('Content-Encoding')
@@ -389,17 +401,24 @@ for my $where (qw(long/b small nofile)) {
 
 {
     my $c = $t->connect;
-    my $get = sub { "GET $_[0] HTTP/1.1\r\nHost: localhost\r\n\r\n" };
-    $c->send(join '', map { $get->($_) }
-        qw(/b/bytes /w/large.ndjson /u/bytes /w/tricky.json));
-    tricky($c->response('GET'), 'pipelined: first');
-    large($c->response('GET')->body, 'pipelined: second');
-    tricky($c->response('GET'), 'pipelined: third');
-    tricky($c->response('GET'), 'pipelined: fourth');
-    $c->close;
+    my @uris = qw(/b/bytes /w/large.ndjson /b/length /u/length /long/b/large
+        /u/bytes /w/tricky.json);
+
+    $c->send(join '', map {
+        "GET $_ HTTP/1.1\r\nHost: localhost\r\n"
+            . ($_ eq $uris[-1] ? "Connection: close\r\n" : '') . "\r\n"
+    } @uris);
+
+    for my $uri (@uris) {
+        my $r = $c->response('GET');
+        $uri =~ /large/ ? large($r->body, "pipelined: $uri")
+            : tricky($r, "pipelined: $uri");
+    }
+
+    is($c->read_all, '', 'pipelined: nothing after the last');
 }
 
-for my $path ('b/bytes', 'u/bytes', 'w/tricky.json') {
+for my $path ('b/bytes', 'b/length', 'u/length', 'w/tricky.json') {
     my $got = $t->curl('--http2-prior-knowledge',
         'http://127.0.0.1:' . $t->port(1) . "/$path");
     is($got->{exit}, 0, "HTTP/2: $path: exit");
@@ -423,8 +442,8 @@ for my $path ('long/b/large', 'long/u/large', 'small/large',
     my $whole = length $t->get('/long/b/large')->body;
     my $out = "$dir/nghttp.out";
 
-    start_process(argv => ['nghttp', "$base/long/b/large", "$base/long/u/large",
-        "$base/w/large.ndjson", "$base/small/large"], out => $out);
+    start_process(argv => ['nghttp', "$base/long/b/large",
+        "$base/long/u/large", "$base/w/large.ndjson", "$base/small/large"], out => $out);
     ok($t->wait_for(sub { (-s $out // 0) >= 4 * $whole }, 20, 'four streams'),
         'HTTP/2: parallel streams');
     is(-s $out, 4 * $whole, 'HTTP/2: parallel streams: all of them');

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# What the enriching filter decides about a response, and what it says about it.
+# What the enriching filter decides about a response, and what it says of it.
 
 use strict;
 use warnings;
@@ -148,7 +148,8 @@ enriched($t, '/d/other.json', $OTHER, [], 'enriched=0',
 
 {
     my ($r) = ask($t, '/d/one.json');
-    like($r->body, qr/^\{"src_ip":"10\.20\.1\.11","defender":\{"src_ip":\{.*\}\}\}$/s,
+    like($r->body,
+        qr/^\{"src_ip":"10\.20\.1\.11","defender":\{"src_ip":\{.*\}\}\}$/s,
         'the insertion is the last member');
     my $entity = $r->json->{defender}{src_ip};
     is($entity->{source}, 'Microsoft Defender', 'source');
@@ -162,14 +163,16 @@ enriched($t, '/d/created.json?type=application/json&status=201', $ONE,
     ['src_ip=exact:d1'], 'enriched=1', status => 201, method => 'POST',
     body => $ONE, title => 'created');
 
-enriched($t, '/d/x?type=application/json', '{"a":"10.20.1.11","b":"10.20.4.31",'
+enriched($t, '/d/x?type=application/json',
+    '{"a":"10.20.1.11","b":"10.20.4.31",'
     . '"c":"10.20.4.59","d":"172.31.9.9","e":"8.8.8.8"}',
     ['a=exact:d1 b=ambiguous c=stale:31'],
     'enriched=2 ambiguous=1', method => 'POST',
     body => '{"a":"10.20.1.11","b":"10.20.4.31","c":"10.20.4.59",'
         . '"d":"172.31.9.9","e":"8.8.8.8"}', title => 'all verdicts');
 
-enriched($t, '/unmatched/x', '{"a":"10.20.1.11","d":"172.31.9.9","e":"8.8.8.8",'
+enriched($t, '/unmatched/x',
+    '{"a":"10.20.1.11","d":"172.31.9.9","e":"8.8.8.8",'
     . '"f":"127.0.0.1","g":"fe80::1","h":"fd00::9"}',
     ['a=exact:d1 d=none h=none'], 'enriched=1 none=2', method => 'POST',
     body => '{"a":"10.20.1.11","d":"172.31.9.9","e":"8.8.8.8",'
@@ -224,8 +227,8 @@ for my $type ('application/json', 'Application/JSON; Charset="utf-8"',
     'application/problem+JSON; x=y', 'application/x-ndjson')
 {
     my $escaped = $type =~ s/([^\w.\/-])/sprintf '%%%02X', ord $1/ger;
-    enriched($t, "/d/one.json?type=$escaped&etag=v1", $ONE, ['src_ip=exact:d1'],
-        'enriched=1', title => "type $type");
+    enriched($t, "/d/one.json?type=$escaped&etag=v1", $ONE,
+        ['src_ip=exact:d1'], 'enriched=1', title => "type $type");
 }
 
 passed($t, '/types/one.json', $ONE, 'type',
@@ -236,8 +239,8 @@ enriched($t, '/types/one.json?type=text/json', $ONE, ['src_ip=exact:d1'],
     'enriched=1', title => 'and adds its own');
 
 # In lines mode a broken line does not end the enrichment.
-for my $case (['/d/', 'application/x-ndjson', 2], ['/d/', 'application/json', 0],
-    ['/types/', 'application/jsonl', 2], ['/types/', 'text/json', 0])
+for my $case (['/d/', 'application/x-ndjson', 2],
+    ['/d/', 'application/json', 0], ['/types/', 'application/jsonl', 2], ['/types/', 'text/json', 0])
 {
     my ($where, $type, $n) = @$case;
     my $body = "{\"bad\n$ONE\n$ONE\n";
@@ -267,12 +270,14 @@ passed($t, '/d/empty.json', '', undef, log => 'enriched=0',
     title => 'an empty body', more => sub {
         is($_[0]->header('Content-Length'), 0, 'length');
     });
-passed($t, '/return-empty', '', undef, log => 'enriched=0', title => 'empty 200');
+passed($t, '/return-empty', '', undef, log => 'enriched=0',
+    title => 'an empty 200');
 
-passed($t, '/plain/one.json?etag=v1', $ONE, undef, title => 'off', more => sub {
-    is($_[0]->header('ETag'), '"v1"', 'validator');
-    is($_[0]->header('X-Upstream-Accept-Encoding'), '(none)', 'encoding');
-});
+passed($t, '/plain/one.json?etag=v1', $ONE, undef, title => 'off',
+    more => sub {
+        is($_[0]->header('ETag'), '"v1"', 'validator');
+        is($_[0]->header('X-Upstream-Accept-Encoding'), '(none)', 'encoding');
+    });
 
 enriched($t, '/role/two.json?role=viewer', $TWO,
     ['dest_ip=exact:d1 src_ip=exact:d2'], 'enriched=2', title => 'viewer');
@@ -302,7 +307,8 @@ for my $role ('', 'Viewer', 'viewer,admin', 'nobody') {
     ok($r->header('ETag'), 'log: a file\'s validator');
     is($line, '200|enriched=6400', 'log: counted');
 
-    ($r, $line) = ask($t, '/filelog/large.json', headers => [Range => 'bytes=5-9']);
+    ($r, $line) = ask($t, '/filelog/large.json',
+        headers => [Range => 'bytes=5-9']);
     is($r->status, 206, 'log: range');
     is($r->body, substr($t->read_file('www/large.json'), 5, 5), 'log: part');
     is($line, '206|skipped=status', 'log: a part is not looked at');
@@ -342,7 +348,8 @@ for my $uri (qw(/d/one.json?etag=v1 /d/one.json?type=text/plain
     is($r->status, 206, 'ranges of what is passed on remain');
     is($r->header('X-Defender-Enrich'), 'skipped; reason=type', 'reason');
 
-    ($r) = ask($t, '/d/one.json?etag=v1', headers => ['If-None-Match' => '"v1"']);
+    ($r) = ask($t, '/d/one.json?etag=v1',
+        headers => ['If-None-Match' => '"v1"']);
     is($r->status, 304, 'the upstream answers a condition itself');
     is($r->header('X-Defender-Enrich'), 'skipped; reason=status', 'reason');
 }

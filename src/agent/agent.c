@@ -235,8 +235,10 @@ dfd_agent_tick(ngx_event_t *ev)
 
         /*
          * A reload of a single process, which nginx has for debugging only:
-         * our configuration goes away, and no new agent is started.
+         * our configuration and log go away, and no new agent is started.
          */
+        agent->log = ngx_cycle->log;
+
         ngx_log_error(NGX_LOG_WARN, agent->log, 0,
                       "defender: a single process cannot be reloaded, "
                       "polling ends until the next start");

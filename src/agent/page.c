@@ -4,6 +4,7 @@
 #include "agent/lease.h"
 #include "agent/publish.h"
 #include "core/json_cut.h"
+#include "core/json_load.h"
 
 
 /*
@@ -243,10 +244,14 @@ dfd_page_record(void *data, const char *json, size_t len)
 }
 
 
-/* Is it an object with an id?  Oddities of the other members do not matter. */
-static void
+/*
+ * Is it an object with an id?  Oddities of the other members do not matter.
+ * NGX_ERROR: out of memory, nothing is known of it.
+ */
+static ngx_int_t
 dfd_page_read_record(dfd_page_t *page, dfd_page_batch_t *batch)
 {
+    int                no_memory;
     char              *json;
     size_t             len, id_len;
     json_t            *machine, *id;
@@ -256,9 +261,11 @@ dfd_page_read_record(dfd_page_t *page, dfd_page_batch_t *batch)
     len = batch->len[batch->read++];
     batch->offset += len;
 
-    /* integers beyond 64 bits would make jansson refuse the record */
-    machine =
-        json_loadb(json, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
+    machine = dfd_json_load(json, len, &no_memory);
+
+    if (no_memory) {
+        return NGX_ERROR;
+    }
 
     id = json_object_get(machine, "id");
     id_len = json_string_length(id);
@@ -268,7 +275,7 @@ dfd_page_read_record(dfd_page_t *page, dfd_page_batch_t *batch)
     {
         page->result.skipped++;
         json_decref(machine);
-        return;
+        return NGX_OK;
     }
 
     row = &batch->rows[batch->usable];
@@ -282,6 +289,8 @@ dfd_page_read_record(dfd_page_t *page, dfd_page_batch_t *batch)
     batch->usable++;
 
     json_decref(machine);
+
+    return NGX_OK;
 }
 
 
@@ -387,7 +396,11 @@ dfd_page_work(ngx_event_t *ev)
             }
 
             bytes += batch->len[batch->read];
-            dfd_page_read_record(page, batch);
+
+            if (dfd_page_read_record(page, batch) != NGX_OK) {
+                dfd_page_fail(page, DFD_PAGE_MEMORY, "out of memory");
+                return;
+            }
         }
 
         if ((batch == page->tail && !page->ended)

@@ -103,10 +103,21 @@ dfd_poll_report(const dfd_poll_t *poll)
 }
 
 
+static void
+dfd_poll_name_stage(dfd_poll_t *poll, ngx_uint_t serial)
+{
+    const char *random;
+
+    random = strrchr(poll->agent->lease.token, ':');
+
+    *ngx_snprintf((u_char *) poll->stage, DFD_PUBLISH_KEY - 1, "%V%s:%ui",
+                  &poll->agent->conf->keys.stage, random + 1, serial) = '\0';
+}
+
+
 ngx_int_t
 dfd_poll_start(dfd_agent_t *agent)
 {
-    const char       *random;
     dfd_poll_t       *poll;
     static ngx_uint_t serial;
 
@@ -117,14 +128,15 @@ dfd_poll_start(dfd_agent_t *agent)
 
     poll->agent = agent;
 
+    /* the former one's, if Redis was away when it should have been removed */
+    dfd_poll_name_stage(poll, serial);
+    dfd_publish_discard(agent, poll->stage);
+
     /*
      * A key of this poll alone: what a former one still has on the way to
      * Redis must not get between these devices.
      */
-    random = strrchr(agent->lease.token, ':');
-
-    *ngx_snprintf((u_char *) poll->stage, DFD_PUBLISH_KEY - 1, "%V%s:%ui",
-                  &agent->conf->keys.stage, random + 1, ++serial) = '\0';
+    dfd_poll_name_stage(poll, ++serial);
 
     dfd_agent_event(agent, &poll->timer, dfd_poll_timer);
 
@@ -281,13 +293,6 @@ dfd_poll_answered(void *data, const dfd_defender_answer_t *answer)
     poll->report.retry_after = ngx_max(answer->retry_after, 1);
 
     dfd_page_abandon(poll->page);
-}
-
-
-static void
-dfd_poll_wait(dfd_poll_t *poll, ngx_msec_t msec)
-{
-    ngx_add_timer(&poll->timer, msec);
 }
 
 
@@ -465,7 +470,7 @@ dfd_poll_page_again(dfd_poll_t *poll, dfd_poll_result_t result)
     if (poll->tries < DFD_POLL_RETRIES) {
         wait = DFD_POLL_RETRY_FIRST << poll->tries;
         poll->tries++;
-        dfd_poll_wait(poll, wait + ngx_random() % wait / 4);
+        ngx_add_timer(&poll->timer, wait + ngx_random() % wait / 4);
         return;
     }
 
@@ -498,7 +503,7 @@ dfd_poll_page_throttled(dfd_poll_t *poll)
     /* the status tells it while we wait */
     poll->report.result = DFD_POLL_THROTTLED;
 
-    dfd_poll_wait(poll, wait);
+    ngx_add_timer(&poll->timer, wait);
 }
 
 

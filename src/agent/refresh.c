@@ -2,6 +2,7 @@
 
 #include "agent/build.h"
 #include "agent/eval.h"
+#include "agent/scripts.h"
 
 
 /* records that HSCAN is asked for at a time, about 200 KB */
@@ -328,6 +329,12 @@ dfd_refresh_check_reply(void *data, redisReply *reply, const char *cause)
         return;
     }
 
+    if (dfd_eval_number(reply, 2) != dfd_eval_number(reply, 3)) {
+        /* "no such device" must not be said of those that are gone */
+        dfd_refresh_fail(refresh, "Redis has lost some of the devices");
+        return;
+    }
+
     refresh->checked = 1;
 
     dfd_refresh_step(refresh);
@@ -343,10 +350,9 @@ dfd_refresh_check(dfd_refresh_t *refresh)
 {
     dfd_eval_t eval;
 
-    dfd_eval_command(&eval, "HMGET", 4);
+    dfd_eval_script(&eval, DFD_SCRIPT_WHOLE, 2, 0);
     dfd_eval_str(&eval, &refresh->agent->conf->keys.meta);
-    dfd_eval_text(&eval, "generation");
-    dfd_eval_text(&eval, "pollStarted");
+    dfd_eval_str(&eval, &refresh->agent->conf->keys.devices);
 
     return dfd_refresh_ask(refresh, &eval, dfd_refresh_check_reply);
 }

@@ -123,6 +123,17 @@
     "return 1"
 
 
+/*
+ * KEYS: meta, devices.  Which generation there is, how many devices it was
+ * published with, and how many are there: keys of Redis can be evicted or
+ * removed one by one.
+ */
+#define DFD_SCRIPT_WHOLE                                                      \
+    "local function m(f) return redis.call('HGET',KEYS[1],f) end\n"           \
+    "return {m('generation'),m('pollStarted'),m('devices'),\n"                \
+    " string.format('%.0f',redis.call('HLEN',KEYS[2]))}"
+
+
 /* KEYS: lease, meta; ARGV: token, generation, addresses */
 #define DFD_SCRIPT_IP_DONE                                                    \
     DFD_SCRIPT_FENCE                                                          \

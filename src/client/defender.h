@@ -94,7 +94,8 @@ const json_t *dfd_defender_roles(const dfd_defender_t *defender);
 /*
  * GET api/machines?$top=..&$skip=..; the body of a 200 answer goes to `body`
  * as it arrives, up to 64 MB; whether it was whole JSON is for the caller to
- * find out.  NULL: collected into answer->body, at most 1 MB, one JSON object.
+ * find out.  NULL: collected into answer->body, at most 1 MB, with the braces
+ * of a JSON object around it.
  * A 401 gets one new token and one more try, before any byte was handed up.
  * The body handler may start and cancel calls and destroy the client.
  */

@@ -1,5 +1,7 @@
 #include "core/snapshot_build.h"
 
+#include "core/json_load.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -130,31 +132,6 @@ dfd_build_hash_id(const dfd_snapshot_builder_t *b, const char *id, size_t len)
 }
 
 
-/*
- * A number out of range makes jansson refuse the whole document; read once
- * more with all numbers as doubles, it costs that member only.
- */
-static json_t *
-dfd_build_load(const char *json, size_t len, int *no_memory)
-{
-    json_t      *machine;
-    json_error_t error;
-
-    machine = json_loadb(json, len, JSON_ALLOW_NUL, &error);
-
-    if (machine == NULL
-        && json_error_code(&error) == json_error_numeric_overflow) {
-        machine = json_loadb(json, len,
-                             JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    }
-
-    *no_memory =
-        machine == NULL && json_error_code(&error) == json_error_out_of_memory;
-
-    return machine;
-}
-
-
 static void
 dfd_build_add_claims(dfd_snapshot_builder_t *b)
 {
@@ -233,7 +210,7 @@ dfd_snapshot_builder_add(dfd_snapshot_builder_t *builder, const char *json,
         return 0;
     }
 
-    machine = dfd_build_load(json, len, &builder->no_memory);
+    machine = dfd_json_load(json, len, &builder->no_memory);
 
     if (builder->no_memory) {
         return -1;

@@ -2,6 +2,7 @@
 #include "http/candidate.h"
 
 #include "client/defender.h"
+#include "core/json_load.h"
 
 #include <openssl/crypto.h>
 
@@ -339,7 +340,7 @@ dfd_verify_read(void *data, const dfd_defender_answer_t *answer)
         return;
     }
 
-    page = json_loadb(answer->body, answer->body_len, 0, NULL);
+    page = dfd_json_load(answer->body, answer->body_len, NULL);
     value = json_object_get(page, "value");
     n = json_array_size(value);
 

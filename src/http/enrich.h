@@ -49,9 +49,15 @@ typedef struct {
 } dfd_enrich_block_t;
 
 
-/* a buffer of our own: a slice of an input buffer, or a part of a block */
+/*
+ * A buffer of our own: a slice of an input buffer, or a part of a block.  An
+ * enriched body takes two for each insertion, so they are made in batches.
+ */
+#define DFD_ENRICH_BATCH 32
+
 typedef struct {
-    ngx_buf_t           buf;   /* first: chain links point to it */
+    ngx_buf_t           buf; /* first: what is in link points to it */
+    ngx_chain_t         link;
     dfd_enrich_block_t *block; /* NULL: a slice */
 } dfd_enrich_piece_t;
 
@@ -74,9 +80,13 @@ struct ngx_http_defender_ctx_s {
     ngx_chain_t **last_out;
     ngx_chain_t  *busy;
     ngx_chain_t  *free;
-    ngx_chain_t   flush;
-    ngx_buf_t     flush_buf;
-    ngx_buf_t     last_buf;
+
+    dfd_enrich_piece_t *batch; /* npieces of it have never been used */
+    ngx_uint_t          npieces;
+
+    ngx_chain_t flush;
+    ngx_buf_t   flush_buf;
+    ngx_buf_t   last_buf;
 
     off_t rest; /* bytes of the body still to come; -1: not known */
 

@@ -109,16 +109,20 @@ dfd_enrich_piece(ngx_http_request_t *r, ngx_http_defender_ctx_t *ctx)
         ctx->free = cl->next;
 
     } else {
-        cl = ngx_alloc_chain_link(r->pool);
-        if (cl == NULL) {
-            return NULL;
+        if (ctx->npieces == 0) {
+            ctx->batch = ngx_palloc(r->pool, DFD_ENRICH_BATCH
+                                                 * sizeof(dfd_enrich_piece_t));
+            if (ctx->batch == NULL) {
+                return NULL;
+            }
+
+            ctx->npieces = DFD_ENRICH_BATCH;
         }
 
-        piece = ngx_palloc(r->pool, sizeof(dfd_enrich_piece_t));
-        if (piece == NULL) {
-            return NULL;
-        }
+        piece = ctx->batch++;
+        ctx->npieces--;
 
+        cl = &piece->link;
         cl->buf = &piece->buf;
     }
 

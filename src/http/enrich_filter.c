@@ -58,6 +58,16 @@ static const ngx_str_t  dfd_enrich_line_types[] = {
     ngx_string("application/x-jsonlines")
 };
 
+
+/* checksums of the body: RFC 1864, RFC 3230, RFC 9530 */
+
+static const ngx_str_t  dfd_enrich_digests[] = {
+    ngx_string("Content-MD5"),
+    ngx_string("Digest"),
+    ngx_string("Content-Digest"),
+    ngx_string("Repr-Digest")
+};
+
 /* clang-format on */
 
 
@@ -156,6 +166,15 @@ dfd_enrich_decide(ngx_http_request_t *r, ngx_http_defender_loc_conf_t *lcf,
         return DFD_ENRICH_SKIP_STATUS;
     }
 
+    /*
+     * "slice" makes one 200 out of many 206, each a response of its own here,
+     * and it sends no more of them than a client's range needs.
+     */
+
+    if (r->subrequest_ranges) {
+        return DFD_ENRICH_SKIP_STATUS;
+    }
+
     if (r->headers_out.content_encoding != NULL) {
         encoding = &r->headers_out.content_encoding->value;
 
@@ -229,6 +248,37 @@ dfd_enrich_announce(ngx_http_request_t *r, dfd_enrich_decision_t decision)
 }
 
 
+/* A client that checks them would refuse the changed body. */
+
+static void
+dfd_enrich_clear_digests(ngx_http_request_t *r)
+{
+    ngx_uint_t       i, n;
+    ngx_list_part_t *part;
+    ngx_table_elt_t *h;
+
+    for (part = &r->headers_out.headers.part; part != NULL; part = part->next)
+    {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            for (n = 0; n < sizeof(dfd_enrich_digests) / sizeof(ngx_str_t);
+                 n++) {
+                if (h[i].key.len == dfd_enrich_digests[n].len
+                    && ngx_strncasecmp(h[i].key.data,
+                                       dfd_enrich_digests[n].data,
+                                       h[i].key.len)
+                           == 0)
+                {
+                    h[i].hash = 0;
+                }
+            }
+        }
+    }
+}
+
+
 static ngx_int_t
 ngx_http_defender_header_filter(ngx_http_request_t *r)
 {
@@ -281,6 +331,7 @@ ngx_http_defender_header_filter(ngx_http_request_t *r)
             ngx_http_clear_accept_ranges(r);
             ngx_http_clear_last_modified(r);
             ngx_http_clear_etag(r);
+            dfd_enrich_clear_digests(r);
         }
     }
 
@@ -368,6 +419,16 @@ ngx_http_defender_precontent(ngx_http_request_t *r)
 
     if (found) {
         return NGX_DECLINED;
+    }
+
+    /* nginx makes no list for HTTP/0.9, which has no headers */
+
+    if (r->headers_in.headers.part.elts == NULL
+        && ngx_list_init(&r->headers_in.headers, r->pool, 1,
+                         sizeof(ngx_table_elt_t))
+               != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     /* without the header a server may choose any coding (RFC 9110, 12.5.3) */

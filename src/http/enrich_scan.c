@@ -10,17 +10,27 @@ ngx_http_defender_ctx_t *
 dfd_enrich_create(ngx_http_request_t *r, ngx_http_defender_loc_conf_t *lcf,
                   dfd_enrich_decision_t decision, int lines)
 {
-    size_t                   size;
+    u_char                  *p;
+    size_t                   size, batch;
     ngx_http_defender_ctx_t *ctx;
 
-    size = ngx_align(sizeof(ngx_http_defender_ctx_t), NGX_ALIGNMENT);
+    /* one allocation: the context, the first pieces, and the splicer */
 
-    ctx = ngx_palloc(r->pool, size + dfd_splice_size());
-    if (ctx == NULL) {
+    size = ngx_align(sizeof(ngx_http_defender_ctx_t), NGX_ALIGNMENT);
+    batch = ngx_align(DFD_ENRICH_BATCH * sizeof(dfd_enrich_piece_t),
+                      NGX_ALIGNMENT);
+
+    p = ngx_palloc(r->pool, size + batch + dfd_splice_size());
+    if (p == NULL) {
         return NULL;
     }
 
+    ctx = (ngx_http_defender_ctx_t *) p;
+
     ngx_memzero(ctx, sizeof(ngx_http_defender_ctx_t));
+
+    ctx->batch = (dfd_enrich_piece_t *) (p + size);
+    ctx->npieces = DFD_ENRICH_BATCH;
 
     ctx->decision = decision;
     ctx->conf = ngx_http_defender_host_conf(r);
@@ -38,7 +48,7 @@ dfd_enrich_create(ngx_http_request_t *r, ngx_http_defender_loc_conf_t *lcf,
     }
 
     ctx->splice =
-        dfd_splice_init((u_char *) ctx + size, lcf->plan, &ctx->source, lines);
+        dfd_splice_init(p + size + batch, lcf->plan, &ctx->source, lines);
 
     return ctx;
 }

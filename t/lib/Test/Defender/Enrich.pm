@@ -86,7 +86,8 @@ sub ask {
     my $response = $t->request($method, $uri, %opt);
 
     my $line = $t->wait_for(sub {
-        return $t->read_file('enrich.log') =~ /[?&]id=$id\|(.*)$/m ? $1 : undef;
+        return $t->read_file('enrich.log') =~ /[?&]id=$id\|(.*)$/m
+            ? $1 : undef;
     }, 5, "log line of $uri");
 
     return ($response, $line);
