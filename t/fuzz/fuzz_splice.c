@@ -62,10 +62,10 @@ static void
 fuzz_same(const splice_run_t *run, const splice_run_t *first)
 {
     fuzz_require(run->broken == NULL, run->broken);
-    fuzz_require(run->len == first->len
-                     && (run->len == 0
-                         || memcmp(run->out, first->out, run->len) == 0),
-                 "the output depends on the split or the machine");
+    fuzz_require(
+        run->len == first->len
+            && (run->len == 0 || memcmp(run->out, first->out, run->len) == 0),
+        "the output depends on the split or the machine");
     fuzz_require(run->stat.malformed == first->stat.malformed
                      && run->stat.malformed_at == first->stat.malformed_at,
                  "malformed bytes depend on the split or the machine");
