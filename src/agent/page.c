@@ -14,8 +14,11 @@
 #define DFD_PAGE_BATCH_ROWS  64
 #define DFD_PAGE_BATCH_BYTES (128 * 1024)
 
-/* batches on the way to Redis: a slow one must not fill the output buffer */
-#define DFD_PAGE_AHEAD 8
+/*
+ * Batches on the way to Redis, which does all that have come in before it
+ * turns to its other clients.
+ */
+#define DFD_PAGE_AHEAD 2
 
 /* records read in one go: jansson takes about 13 ns a byte */
 #define DFD_PAGE_SLICE (32 * 1024)
