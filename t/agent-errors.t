@@ -248,6 +248,19 @@ subtest 'a page that never comes' => sub {
 };
 
 
+subtest 'a list that breaks off as "not found"' => sub {
+    known($t, 1 .. 8);
+    my $before = generation($t);
+
+    $sim->knobs(page_status => {2 => {status => 404,
+        content_type => 'application/json',
+        body => '{"error":{"code":"ResourceNotFound","message":"x"}}'}});
+    my $last = poll($t, seconds => 30);
+    is($last->{result}, 'bad-answer', 'result') or diag explain $last;
+    unchanged($t, $before, 1 .. 8);
+};
+
+
 subtest 'no list at all' => sub {
     known($t, 1 .. 4);
     my $before = generation($t);

@@ -474,8 +474,13 @@ dfd_poll_page_again(dfd_poll_t *poll, dfd_poll_result_t result)
         return;
     }
 
-    if (poll->answer == DFD_DEFENDER_NOT_FOUND) {
-        /* documented for "no machines": beyond the last one it stays so */
+    /*
+     * 404 is documented for "no machines", which beyond the last one stays so;
+     * but it also comes and goes, and must not pass for the end of a fleet.
+     */
+    if (poll->answer == DFD_DEFENDER_NOT_FOUND
+        && poll->report.devices >= poll->agent->seen.devices)
+    {
         dfd_poll_end_of_list(poll);
         return;
     }
