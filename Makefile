@@ -28,6 +28,8 @@ CORE_FLAGS  = -std=gnu11 $(WARN) -Isrc -It -pthread
 CORE_LIBS   = -ljansson -lcrypto -pthread
 PROVE_FLAGS = -j$(JOBS) --timer -It/lib
 
+.SECONDARY:
+
 .PHONY: all build build-asan build-static test test-unit test-unit-asan \
     test-prove test-prove-asan fuzz bench demo lint format install clean FORCE
 
@@ -96,21 +98,40 @@ build-static: $(SOURCES) $(HEADERS)
 # --- tests -------------------------------------------------------------------
 
 test: build build-asan lint
-	$(MAKE) test-unit
-	$(MAKE) test-unit-asan
-	$(MAKE) fuzz
+	$(MAKE) -j$(JOBS) test-unit
+	$(MAKE) -j$(JOBS) test-unit-asan
+	$(MAKE) -j$(JOBS) fuzz
 	$(MAKE) test-prove
 	$(MAKE) test-prove-asan
 	$(MAKE) demo DEMO=--check
 
-$(BUILD)/unit/%: t/unit/test_%.c $(CORE) $(HEADERS) t/unit/unit.h Makefile
-	@mkdir -p $(dir $@)
-	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $< $(CORE) $(CORE_LIBS)
+# the core once for each kind of build: plain, sanitized, instrumented
 
-$(BUILD)/unit-asan/%: t/unit/test_%.c $(CORE) $(HEADERS) t/unit/unit.h Makefile
+CORE_OBJS = $(CORE:src/core/%.c=%.o)
+
+$(BUILD)/core/%.o: src/core/%.c $(HEADERS) Makefile
 	@mkdir -p $(dir $@)
-	$(CC) $(CORE_FLAGS) $(SANITIZE) -fno-sanitize-recover=all -o $@ $< \
-	    $(CORE) $(CORE_LIBS)
+	$(CC) $(CORE_FLAGS) -g -O2 -c -o $@ $<
+
+$(BUILD)/core-asan/%.o: src/core/%.c $(HEADERS) Makefile
+	@mkdir -p $(dir $@)
+	$(CC) $(CORE_FLAGS) $(SANITIZE) -fno-sanitize-recover=all -c -o $@ $<
+
+$(BUILD)/core-fuzz/%.o: src/core/%.c $(HEADERS) Makefile
+	@mkdir -p $(dir $@)
+	$(CLANG) $(CORE_FLAGS) -g -O1 -fno-sanitize-recover=all \
+	    -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+$(BUILD)/unit/%: t/unit/test_%.c $(CORE_OBJS:%=$(BUILD)/core/%) \
+    $(wildcard t/unit/*.h)
+	@mkdir -p $(dir $@)
+	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $(filter %.c %.o,$^) $(CORE_LIBS)
+
+$(BUILD)/unit-asan/%: t/unit/test_%.c $(CORE_OBJS:%=$(BUILD)/core-asan/%) \
+    $(wildcard t/unit/*.h)
+	@mkdir -p $(dir $@)
+	$(CC) $(CORE_FLAGS) $(SANITIZE) -fno-sanitize-recover=all -o $@ \
+	    $(filter %.c %.o,$^) $(CORE_LIBS)
 
 test-unit: $(UNITS:%=$(BUILD)/unit/%)
 	$(PROVE) -j$(JOBS) --exec '' $^
@@ -128,10 +149,11 @@ test-prove-asan: build-asan
 
 # --- fuzzing: FUZZ_TIME seconds for each target, FUZZ_SHORT for small ones ---
 
-$(BUILD)/fuzz/%: t/fuzz/fuzz_%.c $(CORE) $(HEADERS) Makefile
+$(BUILD)/fuzz/%: t/fuzz/fuzz_%.c $(CORE_OBJS:%=$(BUILD)/core-fuzz/%)
 	@mkdir -p $(dir $@)
 	$(CLANG) $(CORE_FLAGS) -g -O1 -fno-sanitize-recover=all \
-	    -fsanitize=fuzzer,address,undefined -o $@ $< $(CORE) $(CORE_LIBS)
+	    -fsanitize=fuzzer,address,undefined -o $@ $(filter %.c %.o,$^) \
+	    $(CORE_LIBS)
 
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%)
 	@printf '%s\n' $(FUZZERS) | xargs -P$(JOBS) -I{} sh -c ' \
@@ -151,13 +173,13 @@ $(BUILD)/bench/simdjson.o: bench/scan_simdjson.cpp
 	@mkdir -p $(dir $@)
 	$(CXX) -std=c++17 -O2 -c -o $@ $<
 
-$(BUILD)/bench/scan: bench/scan.c $(BUILD)/bench/simdjson.o $(CORE) $(HEADERS)
-	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $< $(BUILD)/bench/simdjson.o $(CORE) \
-	    $(CORE_LIBS) -lsimdjson -lstdc++
+$(BUILD)/bench/scan: bench/scan.c $(BUILD)/bench/simdjson.o \
+    $(CORE_OBJS:%=$(BUILD)/core/%)
+	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $^ $(CORE_LIBS) -lsimdjson -lstdc++
 
-$(BUILD)/bench/snapshot: bench/snapshot.c $(CORE) $(HEADERS)
+$(BUILD)/bench/snapshot: bench/snapshot.c $(CORE_OBJS:%=$(BUILD)/core/%)
 	@mkdir -p $(dir $@)
-	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $< $(CORE) $(CORE_LIBS)
+	$(CC) $(CORE_FLAGS) -g -O2 -o $@ $^ $(CORE_LIBS)
 
 bench: build $(BUILD)/bench/scan $(BUILD)/bench/snapshot
 	BENCH="$(BENCH)" bench/run
