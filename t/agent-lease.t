@@ -14,6 +14,7 @@ use lib 't/lib';
 use Test::Defender::Agent qw(start_configured second_host status poll ask_poll
     fleet walks pages stored_ids meta holder generation wait_generation
     agent_pid id_of);
+use Test::Defender::Process qw(children);
 
 my $a = start_configured(-devices => fleet(1 .. 4), workers => 8,
     http => 'defender_page_size 2; '
@@ -199,7 +200,7 @@ subtest 'a host dies whole' => sub {
     my ($dead, $alive) = status($a)->{leaseHolderIsThisHost}
         ? ($a, $b) : ($b, $a);
     my $victim = agent_pid($a);
-    my @pids   = ($dead->pid, $dead->all_worker_pids);
+    my @pids   = ($dead->pid, children($dead->pid));
 
     kill 'STOP', $dead->pid;
     kill 'KILL', @pids;
