@@ -9,13 +9,14 @@ local _M = {}
 local devices = ngx.shared.devices
 
 
--- GET /lua-redis?ip=: two Redis commands on a kept connection
-function _M.redis(socket)
+-- GET /lua-redis?ip=: two Redis commands on a kept connection, over TCP as
+-- lua-nginx-redis's own documentation does it
+function _M.redis(port)
     local red = redis:new()
 
     red:set_timeout(1000)
 
-    local ok, err = red:connect("unix:" .. socket)
+    local ok, err = red:connect("127.0.0.1", port)
     if not ok then
         return ngx.exit(503)
     end

@@ -62,11 +62,13 @@ sub write_bodies {
     save("$www/miss.json",  body(250, 0));
 
     for my $name (qw(small large)) {
-        my $body = $t->get("/enrich/$name.json")->body;
+        my $answer = $t->get("/enrich/$name.json");
+        my $body   = $answer->body;
         my $hits = () = $body =~ /"match":"exact"/g;
         my $want = $name eq 'small' ? 25 : 250;
 
-        die "$name: $hits of $want detections were enriched\n"
+        die "$name: $hits of $want detections were enriched: "
+            . $answer->raw_header . substr($body, 0, 1500) . "\n"
             if $hits != $want;
 
         printf "%s: %d bytes, enriched %d\n", $name, -s "$www/$name.json",

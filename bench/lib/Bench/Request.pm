@@ -48,7 +48,7 @@ sub measures {
 sub start {
     my $t = Test::Defender->new;
 
-    $t->start_redis;
+    $t->start_redis(tcp => 1);
     $t->start_sim(generate => $DEVICES);
 
     my $dir = $t->dir;
@@ -100,6 +100,7 @@ sub conf {
     my $login = $sim->login_url;
     my $api   = $sim->url;
     my $ca    = $sim->ca;
+    my $redis = $t->redis->port;
     my $user  = $> == 0 ? 'user root;' : '';
     my $asan  = $ENV{DFD_MODULE} // "$root/build/ngx_http_defender_module.so";
 
@@ -155,7 +156,7 @@ http {
 
         location = /lua-redis {
             default_type application/json;
-            content_by_lua_block { peer.redis("$dir/redis.sock") }
+            content_by_lua_block { peer.redis($redis) }
         }
 
         location = /lua-load {
