@@ -218,7 +218,8 @@ ngx_http_defender_conf_keys(ngx_conf_t *cf, dfd_host_conf_t *conf)
                  { &conf->keys.lease, ngx_string("lease") },
                  { &conf->keys.status, ngx_string("status") },
                  { &conf->keys.sync, ngx_string("sync") },
-                 { &conf->keys.audit, ngx_string("audit") } };
+                 { &conf->keys.audit, ngx_string("audit") },
+                 { &conf->keys.actions, ngx_string("actions") } };
 
     if (conf->prefix.data == NULL) {
         ngx_str_set(&conf->prefix, "defender:");

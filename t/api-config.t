@@ -231,6 +231,7 @@ subtest 'save' => sub {
         pollMinutes   => 5,
         hasSecret     => TRUE,
         updatedBy     => 'kim',
+        changedFields => [qw(enabled tenantId appId appSecret)],
         revision      => 1,
     }, 'what was saved');
     like($print, qr/^[0-9a-f]{16}$/, 'fingerprint');
@@ -246,7 +247,7 @@ subtest 'save' => sub {
     unlike($stored->{secret}, qr/canary/, 'the secret is sealed');
 
     my $log = $t->error_log;
-    like($log, qr/\[notice\] .*settings changed by "kim", revision 1: enabled, tenantId, appId, appSecret$/m,
+    like($log, qr/\[notice\] .*audit: config\.save by "kim" from 127\.0\.0\.1: done, revision 1: enabled, tenantId, appId, appSecret$/m,
         'one line tells who and what');
 
     # Devices come without anything else being done.
@@ -294,6 +295,7 @@ subtest 'If-Match' => sub {
     my $r = $try->('"1"', '412 stale', 'an old one');
     is($r->json->{revision}, $revision, 'the answer tells the current one');
     is($r->json->{updatedBy}, 'kim', '... and who');
+    is_deeply($r->json->{changedFields}, ['pollMinutes'], '... and what');
     like($r->json->{updatedAt}, qr/^20.*Z$/, '... and when');
     is($r->header('ETag'), qq("$revision"), '... and its tag');
 

@@ -140,7 +140,8 @@ subtest 'methods' => sub {
         '/enrich'        => 'GET, HEAD, POST',
         '/status'        => 'GET, HEAD',
         '/sync'          => 'POST',
-        '/config'        => 'GET, HEAD, PUT',
+        '/config'        => 'GET, HEAD, PUT, DELETE',
+        '/audit'         => 'GET, HEAD',
         '/config/verify' => 'POST',
     );
 

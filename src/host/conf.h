@@ -24,6 +24,7 @@ typedef struct {
     ngx_str_t status;  /* string: the poller's state as JSON; module only */
     ngx_str_t sync;    /* string, PX: a poll was asked for; module only */
     ngx_str_t audit;   /* stream; module only */
+    ngx_str_t actions; /* hash */
 } dfd_keys_t;
 
 

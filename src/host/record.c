@@ -7,9 +7,9 @@
 #define DFD_RECORD_MAX_STORED (16 * 1024)
 
 
-const char *const dfd_record_fields[DFD_RECORD_FIELDS] = { "settings",
-                                                           "secret",
-                                                           "revision" };
+const char *const dfd_record_fields[DFD_RECORD_FIELDS] = {
+    "settings", "secret", "revision", "deleted"
+};
 
 
 static dfd_record_result_t dfd_record_fail(dfd_record_t       *record,
@@ -29,8 +29,8 @@ dfd_record_result_t
 dfd_record_read(const dfd_host_conf_t *conf, const redisReply *reply,
                 dfd_record_t *record)
 {
-    ngx_uint_t   i, nils;
     redisReply **field;
+    json_error_t where;
 
     ngx_memzero(record, sizeof(dfd_record_t));
     dfd_settings_default(&record->settings);
@@ -42,13 +42,10 @@ dfd_record_read(const dfd_host_conf_t *conf, const redisReply *reply,
     }
 
     field = reply->element;
-    nils = 0;
 
-    for (i = 0; i < DFD_RECORD_FIELDS; i++) {
-        nils += (field[i]->type == REDIS_REPLY_NIL);
-    }
-
-    if (nils == DFD_RECORD_FIELDS) {
+    if (field[2]->type == REDIS_REPLY_NIL && field[0]->type == REDIS_REPLY_NIL
+        && field[1]->type == REDIS_REPLY_NIL)
+    {
         return dfd_record_fail(record, DFD_RECORD_NONE,
                                "the integration is not configured");
     }
@@ -56,6 +53,18 @@ dfd_record_read(const dfd_host_conf_t *conf, const redisReply *reply,
     if (dfd_record_revision(field[2], &record->revision) != NGX_OK) {
         return dfd_record_fail(record, DFD_RECORD_BROKEN,
                                "the stored revision is not a number");
+    }
+
+    if (field[0]->type == REDIS_REPLY_NIL && field[1]->type == REDIS_REPLY_NIL)
+    {
+
+        if (dfd_record_is_text(field[3])) {
+            record->extra =
+                json_loadb(field[3]->str, field[3]->len, 0, &where);
+        }
+
+        return dfd_record_fail(record, DFD_RECORD_NONE,
+                               "the integration was deleted");
     }
 
     if (dfd_record_settings(field[0], record) != NGX_OK) {
@@ -122,8 +131,9 @@ dfd_record_settings(const redisReply *reply, dfd_record_t *record)
     dfd_settings_error_t error;
 
     /* what is stored beside the settings themselves */
-    static const char *const meta[] = { "hasSecret", "secretFingerprint",
-                                        "updatedAt", "updatedBy", NULL };
+    static const char *const meta[] = { "hasSecret",     "secretFingerprint",
+                                        "updatedAt",     "updatedBy",
+                                        "changedFields", NULL };
 
     if (!dfd_record_is_text(reply)) {
         return NGX_ERROR;

@@ -1,4 +1,5 @@
 #include "http/api.h"
+#include "http/audit.h"
 
 #include <openssl/crypto.h>
 
@@ -16,6 +17,7 @@ typedef struct {
     dfd_role_t         role; /* the least one */
     dfd_api_handler_pt handler;
     size_t             max_body; /* 0: reads no body */
+    const char        *action;   /* in the audit; NULL: changes nothing */
     unsigned           ndjson : 1;
     unsigned           secret : 1; /* the body is wiped after use */
 } dfd_api_route_t;
@@ -23,19 +25,23 @@ typedef struct {
 
 static const dfd_api_route_t dfd_api_routes[] = {
     { ngx_string("/enrich"), DFD_API_READ, DFD_ROLE_VIEWER, dfd_api_enrich_get,
-      0, 0, 0 },
+      0, NULL, 0, 0 },
     { ngx_string("/enrich"), NGX_HTTP_POST, DFD_ROLE_VIEWER,
-      dfd_api_enrich_post, DFD_API_BATCH_BODY, 1, 0 },
+      dfd_api_enrich_post, DFD_API_BATCH_BODY, NULL, 1, 0 },
     { ngx_string("/status"), DFD_API_READ, DFD_ROLE_VIEWER, dfd_api_status_get,
-      0, 0, 0 },
+      0, NULL, 0, 0 },
     { ngx_string("/sync"), NGX_HTTP_POST, DFD_ROLE_ADMIN, dfd_api_sync_post,
-      DFD_API_CONFIG_BODY, 0, 0 },
+      DFD_API_CONFIG_BODY, "sync", 0, 0 },
     { ngx_string("/config"), DFD_API_READ, DFD_ROLE_VIEWER, dfd_api_config_get,
-      0, 0, 0 },
+      0, NULL, 0, 0 },
     { ngx_string("/config"), NGX_HTTP_PUT, DFD_ROLE_ADMIN, dfd_api_config_put,
-      DFD_API_CONFIG_BODY, 0, 1 },
+      DFD_API_CONFIG_BODY, "config.save", 0, 1 },
+    { ngx_string("/config"), NGX_HTTP_DELETE, DFD_ROLE_ADMIN,
+      dfd_api_config_delete, DFD_API_CONFIG_BODY, "config.delete", 0, 0 },
     { ngx_string("/config/verify"), NGX_HTTP_POST, DFD_ROLE_ADMIN,
-      dfd_api_verify_post, DFD_API_CONFIG_BODY, 0, 1 },
+      dfd_api_verify_post, DFD_API_CONFIG_BODY, "config.verify", 0, 1 },
+    { ngx_string("/audit"), DFD_API_READ, DFD_ROLE_ADMIN, dfd_api_audit_get, 0,
+      NULL, 0, 0 },
 };
 
 #define DFD_API_ROUTES (sizeof(dfd_api_routes) / sizeof(dfd_api_routes[0]))
@@ -187,6 +193,18 @@ dfd_api_find(ngx_http_request_t *r, ngx_uint_t *allowed)
 }
 
 
+const char *
+dfd_api_action(ngx_http_request_t *r)
+{
+    ngx_uint_t             allowed;
+    const dfd_api_route_t *route;
+
+    route = dfd_api_find(r, &allowed);
+
+    return route == NULL ? NULL : route->action;
+}
+
+
 /* An answer without the body having been read. */
 
 static ngx_int_t
@@ -208,7 +226,7 @@ static ngx_int_t
 dfd_api_not_allowed(ngx_http_request_t *r, ngx_uint_t allowed)
 {
     ngx_uint_t i;
-    char       allow[sizeof("GET, HEAD, POST, PUT")];
+    char       allow[sizeof("GET, HEAD, POST, PUT, DELETE")];
     u_char    *p;
 
     static const struct {
@@ -219,6 +237,7 @@ dfd_api_not_allowed(ngx_http_request_t *r, ngx_uint_t allowed)
         { NGX_HTTP_HEAD, ngx_string("HEAD") },
         { NGX_HTTP_POST, ngx_string("POST") },
         { NGX_HTTP_PUT, ngx_string("PUT") },
+        { NGX_HTTP_DELETE, ngx_string("DELETE") },
     };
 
     p = (u_char *) allow;
@@ -257,7 +276,7 @@ dfd_api_check_write(ngx_http_request_t *r, const dfd_api_route_t *route,
         return NGX_DECLINED;
     }
 
-    if (!dfd_api_is_type(r, &dfd_reply_type_json)
+    if (!dfd_api_is_type(r, &dfd_reply_type_json) && !dfd_api_is_bare(r)
         && !(route->ndjson && dfd_api_is_type(r, &dfd_reply_type_ndjson)))
     {
         *answer = dfd_api_refuse(

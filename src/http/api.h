@@ -27,15 +27,40 @@ ngx_int_t dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body);
 /* api_config.c, api_verify.c */
 ngx_int_t dfd_api_config_get(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_config_put(ngx_http_request_t *r, ngx_str_t *body);
+ngx_int_t dfd_api_config_delete(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_verify_post(ngx_http_request_t *r, ngx_str_t *body);
+
+/* api_audit.c */
+ngx_int_t dfd_api_audit_get(ngx_http_request_t *r, ngx_str_t *body);
 
 
 /* --- what the endpoints share ------------------------------------------- */
+
+/* api.c */
+
+/*
+ * What a request would change, as the audit names it ("config.save"); NULL:
+ * it is none of the API's that changes something.
+ */
+const char *dfd_api_action(ngx_http_request_t *r);
+
 
 /* api_request.c */
 
 /* Is the request's Content-Type, without parameters, exactly this one? */
 ngx_uint_t dfd_api_is_type(ngx_http_request_t *r, const ngx_str_t *type);
+
+
+/* A DELETE with neither a body nor a Content-Type, which needs none? */
+ngx_uint_t dfd_api_is_bare(ngx_http_request_t *r);
+
+
+/*
+ * A body that says nothing: empty or an empty object.  NGX_OK; else it was
+ * answered, and *answer is the code.
+ */
+ngx_int_t dfd_api_no_body(ngx_http_request_t *r, const ngx_str_t *body,
+                          ngx_int_t *answer);
 
 
 /* Does the body come as it is, without a Content-Encoding? */

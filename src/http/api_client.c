@@ -3,7 +3,7 @@
 #include "host/record.h"
 
 
-#define DFD_API_MAX_ARGS    8
+#define DFD_API_MAX_ARGS    32
 #define DFD_API_RETRY_AFTER "5" /* seconds, when Redis is down */
 #define DFD_API_MAX_CAUSE   160
 

@@ -3,8 +3,9 @@
 
 
 /*
- * GET and PUT /config.  Both read the stored record; PUT then writes by a
- * script that does nothing when somebody else was faster, and starts over.
+ * GET, PUT and DELETE /config.  All read the stored record; the latter two
+ * then write by a script that does nothing when somebody else was faster, and
+ * start over.
  */
 
 #define DFD_CONFIG_TRIES 3
@@ -13,9 +14,10 @@
 typedef struct {
     dfd_wait_t         wait; /* first: its handlers are given it */
     dfd_host_conf_t   *conf;
-    json_t            *body;  /* PUT: the request's; NULL: GET */
-    dfd_config_write_t write; /* PUT */
+    json_t            *body;  /* of a PUT, else NULL */
+    dfd_config_write_t write; /* PUT, DELETE */
     ngx_uint_t         tries;
+    unsigned           deleting : 1;
     unsigned           saving : 1; /* the script was sent */
 } dfd_config_op_t;
 
@@ -33,6 +35,8 @@ static ngx_int_t dfd_config_show(ngx_http_request_t *r,
     dfd_record_result_t result, const dfd_record_t *record);
 static void dfd_config_copy(json_t *to, const json_t *from, const char *name);
 
+static ngx_int_t dfd_config_remove(dfd_config_op_t *op,
+    const dfd_record_t *record);
 static ngx_int_t dfd_config_save(dfd_config_op_t *op,
     const dfd_record_t *record);
 static ngx_uint_t dfd_config_matches(ngx_http_request_t *r,
@@ -41,11 +45,11 @@ static ngx_int_t dfd_config_stale(ngx_http_request_t *r,
     const dfd_record_t *record);
 static ngx_int_t dfd_config_check_ticket(dfd_config_op_t *op,
     const dfd_candidate_t *candidate, ngx_int_t *answer);
-static ngx_int_t dfd_config_send(dfd_config_op_t *op,
-    const dfd_record_t *record, const dfd_candidate_t *candidate);
+static ngx_int_t dfd_config_sent(dfd_config_op_t *op, ngx_int_t rc);
 static void dfd_config_saved(void *data, redisReply *reply,
     const char *cause);
-static ngx_int_t dfd_config_done(dfd_config_op_t *op);
+static ngx_int_t dfd_config_done(dfd_config_op_t *op,
+    const redisReply *reply);
 /* clang-format on */
 
 
@@ -64,11 +68,9 @@ dfd_api_config_get(ngx_http_request_t *r, ngx_str_t *body)
 ngx_int_t
 dfd_api_config_put(ngx_http_request_t *r, ngx_str_t *body)
 {
-    json_t                       *json;
-    ngx_int_t                     answer;
-    ngx_str_t                     user;
-    dfd_config_op_t              *op;
-    ngx_http_defender_loc_conf_t *lcf;
+    json_t          *json;
+    ngx_int_t        answer;
+    dfd_config_op_t *op;
 
     if (dfd_candidate_body(r, body, &json, &answer) != NGX_OK) {
         return answer;
@@ -83,15 +85,37 @@ dfd_api_config_put(ngx_http_request_t *r, ngx_str_t *body)
 
     op->body = json;
 
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_defender_module);
-
-    if (ngx_http_defender_user(r, lcf, &user) != NGX_OK) {
+    if (dfd_audit_start(&op->write.audit, r) != NGX_OK) {
         dfd_config_free(op);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    (void) ngx_cpystrn((u_char *) op->write.user, user.data,
-                       ngx_min(user.len + 1, sizeof(op->write.user)));
+    return dfd_config_start(r, op);
+}
+
+
+ngx_int_t
+dfd_api_config_delete(ngx_http_request_t *r, ngx_str_t *body)
+{
+    ngx_int_t        answer;
+    dfd_config_op_t *op;
+
+    if (dfd_api_no_body(r, body, &answer) != NGX_OK) {
+        return answer;
+    }
+
+    op = dfd_config_create(r);
+
+    if (op == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    op->deleting = 1;
+
+    if (dfd_audit_start(&op->write.audit, r) != NGX_OK) {
+        dfd_config_free(op);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     return dfd_config_start(r, op);
 }
@@ -120,7 +144,7 @@ dfd_config_free(dfd_config_op_t *op)
         dfd_candidate_drop(op->body);
     }
 
-    json_decref(op->write.stored);
+    dfd_config_write_free(&op->write);
     ngx_free(op);
 }
 
@@ -178,8 +202,8 @@ dfd_config_late(dfd_wait_t *wait)
 
     rc = dfd_reply_problem(
         r, NGX_HTTP_GATEWAY_TIME_OUT, "cache_timeout", NULL,
-        op->saving ? "Redis did not answer in time; the settings may have "
-                     "been saved: read them again"
+        op->saving ? "Redis did not answer in time; the change may have "
+                     "been made: read the settings again"
                    : "Redis did not answer in time",
         NULL);
 
@@ -216,8 +240,12 @@ dfd_config_record(void *data, redisReply *reply, const char *cause)
 
     result = dfd_record_read(op->conf, reply, &record);
 
-    if (result == DFD_RECORD_BROKEN && record.extra == NULL
-        && (op->body == NULL || record.revision == 0))
+    if (op->deleting && (result != DFD_RECORD_BROKEN || record.revision != 0))
+    {
+        rc = dfd_config_remove(op, &record);
+
+    } else if (result == DFD_RECORD_BROKEN && record.extra == NULL
+               && (op->body == NULL || record.revision == 0))
     {
         rc = dfd_reply_problem(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                "config_broken", NULL, record.message, NULL);
@@ -249,6 +277,7 @@ dfd_config_show(ngx_http_request_t *r, dfd_record_result_t result,
     dfd_config_copy(json, record->extra, "secretFingerprint");
     dfd_config_copy(json, record->extra, "updatedAt");
     dfd_config_copy(json, record->extra, "updatedBy");
+    dfd_config_copy(json, record->extra, "changedFields");
 
     (void) json_object_set_new(json, "revision",
                                json_integer((json_int_t) record->revision));
@@ -274,9 +303,25 @@ dfd_config_copy(json_t *to, const json_t *from, const char *name)
 
     value = json_object_get(from, name);
 
-    if (json_is_string(value)) {
+    if (json_is_string(value) || json_is_array(value)) {
         (void) json_object_set(to, name, value);
     }
+}
+
+
+static ngx_int_t
+dfd_config_remove(dfd_config_op_t *op, const dfd_record_t *record)
+{
+    ngx_http_request_t *r;
+
+    r = op->wait.request;
+
+    if (!dfd_config_matches(r, record->revision)) {
+        return dfd_config_stale(r, record);
+    }
+
+    return dfd_config_sent(op, dfd_config_delete(&op->write, op->conf, record,
+                                                 dfd_config_saved, op));
 }
 
 
@@ -298,7 +343,9 @@ dfd_config_save(dfd_config_op_t *op, const dfd_record_t *record)
         rc = dfd_candidate_refuse(r, &error);
 
     } else if (dfd_config_check_ticket(op, &candidate, &rc) == NGX_OK) {
-        rc = dfd_config_send(op, record, &candidate);
+        rc = dfd_config_sent(op, dfd_config_write(&op->write, op->conf, record,
+                                                  &candidate, dfd_config_saved,
+                                                  op));
     }
 
     dfd_candidate_wipe(&candidate);
@@ -370,6 +417,12 @@ dfd_config_stale(ngx_http_request_t *r, const dfd_record_t *record)
     if (more != NULL) {
         dfd_config_copy(more, record->extra, "updatedAt");
         dfd_config_copy(more, record->extra, "updatedBy");
+        dfd_config_copy(more, record->extra, "changedFields");
+
+        (void) json_object_set_new(
+            more, "deleted",
+            json_boolean(record->extra != NULL
+                         && record->settings.tenant_id[0] == '\0'));
     }
 
     if (dfd_reply_etag(r, record->revision) != NGX_OK) {
@@ -379,7 +432,8 @@ dfd_config_stale(ngx_http_request_t *r, const dfd_record_t *record)
 
     return dfd_reply_problem(r, NGX_HTTP_PRECONDITION_FAILED, "stale", NULL,
                              "the settings were changed by somebody else "
-                             "since they were read",
+                             "since they were read: see updatedBy, "
+                             "updatedAt and changedFields",
                              more);
 }
 
@@ -422,15 +476,11 @@ dfd_config_check_ticket(dfd_config_op_t *op, const dfd_candidate_t *candidate,
 }
 
 
+/* rc: of what sends the script */
+
 static ngx_int_t
-dfd_config_send(dfd_config_op_t *op, const dfd_record_t *record,
-                const dfd_candidate_t *candidate)
+dfd_config_sent(dfd_config_op_t *op, ngx_int_t rc)
 {
-    ngx_int_t rc;
-
-    rc = dfd_config_write(&op->write, op->conf, record, candidate,
-                          dfd_config_saved, op);
-
     if (rc == NGX_OK) {
         op->saving = 1;
         return NGX_DONE;
@@ -452,9 +502,12 @@ dfd_config_saved(void *data, redisReply *reply, const char *cause)
     op->saving = 0;
     r = op->wait.request;
 
-    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER
-        && reply->integer == 1) {
-        dfd_config_end(op, dfd_config_done(op));
+    if (reply != NULL
+        && (op->deleting
+                ? reply->type == REDIS_REPLY_ARRAY
+                : reply->type == REDIS_REPLY_INTEGER && reply->integer == 1))
+    {
+        dfd_config_end(op, dfd_config_done(op, reply));
         return;
     }
 
@@ -499,24 +552,28 @@ dfd_config_saved(void *data, redisReply *reply, const char *cause)
 /* It is saved, whether or not somebody still waits for the answer. */
 
 static ngx_int_t
-dfd_config_done(dfd_config_op_t *op)
+dfd_config_done(dfd_config_op_t *op, const redisReply *reply)
 {
+    json_t             *json;
     ngx_http_request_t *r;
 
-    dfd_config_write_done(&op->write, op->conf);
+    if (op->deleting) {
+        json = dfd_config_delete_done(&op->write, op->conf, reply);
+
+    } else {
+        dfd_config_write_done(&op->write, op->conf);
+
+        json = json_incref(op->write.stored);
+        (void) json_object_set_new(
+            json, "revision", json_integer((json_int_t) op->write.revision));
+    }
 
     r = op->wait.request;
 
-    if (r == NULL) {
-        return NGX_OK;
-    }
-
-    (void) json_object_set_new(op->write.stored, "revision",
-                               json_integer((json_int_t) op->write.revision));
-
-    if (dfd_reply_etag(r, op->write.revision) != NGX_OK) {
+    if (r == NULL || dfd_reply_etag(r, op->write.revision) != NGX_OK) {
+        json_decref(json);
         return NGX_ERROR;
     }
 
-    return dfd_reply_json(r, NGX_HTTP_OK, json_incref(op->write.stored));
+    return dfd_reply_json(r, NGX_HTTP_OK, json);
 }

@@ -61,6 +61,47 @@ dfd_api_is_type(ngx_http_request_t *r, const ngx_str_t *type)
 }
 
 
+ngx_uint_t
+dfd_api_is_bare(ngx_http_request_t *r)
+{
+    return r->method == NGX_HTTP_DELETE && r->headers_in.content_type == NULL
+        && r->headers_in.content_length_n <= 0 && !r->headers_in.chunked;
+}
+
+
+ngx_int_t
+dfd_api_no_body(ngx_http_request_t *r, const ngx_str_t *body,
+                ngx_int_t *answer)
+{
+    json_t      *json;
+    ngx_uint_t   good;
+    json_error_t error;
+
+    if (body->len == 0) {
+        return NGX_OK;
+    }
+
+    json = json_loadb((char *) body->data, body->len, JSON_REJECT_DUPLICATES,
+                      &error);
+
+    good = json_is_object(json) && json_object_size(json) == 0;
+
+    if (good) {
+        json_decref(json);
+        return NGX_OK;
+    }
+
+    *answer = dfd_reply_problem(
+        r, NGX_HTTP_BAD_REQUEST,
+        json == NULL ? "invalid_json" : "invalid_body", NULL,
+        "the body must be empty or an empty JSON object", NULL);
+
+    json_decref(json);
+
+    return NGX_DECLINED;
+}
+
+
 /* 1 when every header of that name is good, or there is none */
 
 static ngx_uint_t

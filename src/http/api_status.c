@@ -1,4 +1,5 @@
 #include "http/api.h"
+#include "http/audit.h"
 
 #include "core/timestamp.h"
 #include "host/zone.h"
@@ -24,8 +25,6 @@ static void dfd_status_count(json_t *counters, const char *name,
     const char *label, ngx_atomic_uint_t n);
 
 static ngx_uint_t dfd_sync_running(ngx_http_request_t *r);
-static ngx_int_t dfd_sync_body(ngx_http_request_t *r, const ngx_str_t *body,
-    ngx_int_t *answer);
 static ngx_int_t dfd_sync_ask(dfd_sync_t *s);
 static void dfd_sync_set(void *data, redisReply *reply, const char *cause);
 static void dfd_sync_ttl(void *data, redisReply *reply, const char *cause);
@@ -180,7 +179,7 @@ dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body)
 
     conf = ngx_http_defender_host_conf(r);
 
-    if (dfd_sync_body(r, body, &rc) != NGX_OK) {
+    if (dfd_api_no_body(r, body, &rc) != NGX_OK) {
         return rc;
     }
 
@@ -223,40 +222,6 @@ dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body)
 
     return rc == NGX_BUSY ? dfd_api_cache_down(r, NULL)
                           : NGX_HTTP_INTERNAL_SERVER_ERROR;
-}
-
-
-/* The body says nothing: it is empty or an empty object. */
-
-static ngx_int_t
-dfd_sync_body(ngx_http_request_t *r, const ngx_str_t *body, ngx_int_t *answer)
-{
-    json_t      *json;
-    ngx_uint_t   good;
-    json_error_t error;
-
-    if (body->len == 0) {
-        return NGX_OK;
-    }
-
-    json = json_loadb((char *) body->data, body->len, JSON_REJECT_DUPLICATES,
-                      &error);
-
-    good = json_is_object(json) && json_object_size(json) == 0;
-
-    if (good) {
-        json_decref(json);
-        return NGX_OK;
-    }
-
-    *answer = dfd_reply_problem(
-        r, NGX_HTTP_BAD_REQUEST,
-        json == NULL ? "invalid_json" : "invalid_body", NULL,
-        "the body must be empty or an empty JSON object", NULL);
-
-    json_decref(json);
-
-    return NGX_DECLINED;
 }
 
 
@@ -325,6 +290,7 @@ dfd_sync_set(void *data, redisReply *reply, const char *cause)
     }
 
     if (reply->type == REDIS_REPLY_STATUS) {
+        dfd_audit_done(r, "done", "");
         dfd_sync_end(s,
                      dfd_reply_json(r, NGX_HTTP_ACCEPTED,
                                     json_pack("{s:s}", "result", "started")));

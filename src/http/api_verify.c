@@ -1,4 +1,5 @@
 #include "http/api.h"
+#include "http/audit.h"
 #include "http/candidate.h"
 
 #include "client/defender.h"
@@ -27,6 +28,7 @@ typedef struct {
     dfd_defender_t  *defender;
     const char      *check; /* that is under way */
     json_t          *checks;
+    char             code[64];   /* why it failed, for the audit */
     unsigned         asking : 1; /* Redis: its handler frees the operation */
     unsigned         failed : 1;
 } dfd_verify_t;
@@ -487,6 +489,8 @@ dfd_verify_fail(dfd_verify_t *v, const dfd_defender_answer_t *answer)
     u_char detail[DFD_VERIFY_MESSAGE], *p, *last;
 
     v->failed = 1;
+    (void) ngx_cpystrn((u_char *) v->code, (u_char *) answer->code,
+                       sizeof(v->code));
 
     p = detail;
     last = p + sizeof(detail) - 1;
@@ -533,6 +537,8 @@ dfd_verify_report(dfd_verify_t *v)
 {
     char    ticket[DFD_SEAL_TICKET];
     json_t *json;
+
+    dfd_audit_done(v->wait.request, v->failed ? "failed" : "done", v->code);
 
     if (v->failed) {
         dfd_verify_skip_rest(v, "An earlier check failed");

@@ -14,8 +14,9 @@
  * over, so that a client may send back what it got.
  */
 static const char *const dfd_candidate_also[] = {
-    "verifyTicket", "hasSecret", "secretFingerprint", "secretError",
-    "updatedAt",    "updatedBy", "revision",          NULL
+    "verifyTicket",  "hasSecret", "secretFingerprint",
+    "secretError",   "updatedAt", "updatedBy",
+    "changedFields", "revision",  NULL
 };
 
 

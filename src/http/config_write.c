@@ -4,23 +4,30 @@
 #include "host/zone.h"
 
 
-/* KEYS: config.  ARGV: revision read, settings, new revision, secret or "" */
+/*
+ * KEYS: config, audit.  ARGV: revision read, settings, new revision, secret or
+ * "", the audit's.  Redis undoes nothing, so the audit comes first: there is
+ * no change without its entry.
+ */
+/* clang-format off */
 static const char dfd_config_write_script[] =
     "local r = redis.call('HGET', KEYS[1], 'revision')\n"
     "if (r or '0') ~= ARGV[1] then return 0 end\n"
+    DFD_AUDIT_SCRIPT(2, 5)
     "redis.call('HSET', KEYS[1], 'settings', ARGV[2], 'revision', ARGV[3])\n"
     "if ARGV[4] ~= '' then\n"
     "  redis.call('HSET', KEYS[1], 'secret', ARGV[4])\n"
     "end\n"
+    "redis.call('HDEL', KEYS[1], 'deleted')\n"
     "return 1\n";
 
 
-/* clang-format off */
 static json_t *dfd_config_write_json(const dfd_config_write_t *w,
     const dfd_host_conf_t *conf, const dfd_record_t *record,
     const dfd_candidate_t *candidate);
-static void dfd_config_write_names(dfd_config_write_t *w,
-    const dfd_settings_t *old, const dfd_candidate_t *candidate);
+static json_t *dfd_config_write_changes(const dfd_settings_t *old,
+    const dfd_candidate_t *candidate);
+static json_t *dfd_config_write_fields(const json_t *changes);
 static ngx_int_t dfd_config_write_send(dfd_config_write_t *w,
     dfd_host_conf_t *conf, char *sealed, dfd_redis_reply_pt handler,
     void *data);
@@ -48,17 +55,18 @@ dfd_config_write(dfd_config_write_t *w, dfd_host_conf_t *conf,
         return NGX_ERROR;
     }
 
+    json_decref(w->audit.changes);
+    w->audit.changes = dfd_config_write_changes(&record->settings, candidate);
+
     json_decref(w->stored);
 
     w->stored = dfd_config_write_json(w, conf, record, candidate);
     w->revision = record->revision + 1;
     w->enabled = settings->enabled;
 
-    if (w->stored == NULL) {
+    if (w->stored == NULL || w->audit.changes == NULL) {
         return NGX_ERROR;
     }
-
-    dfd_config_write_names(w, &record->settings, candidate);
 
     return dfd_config_write_send(w, conf, sealed, handler, data);
 }
@@ -100,52 +108,82 @@ dfd_config_write_json(const dfd_config_write_t *w, const dfd_host_conf_t *conf,
     (void) dfd_time_format(dfd_time_now(), now);
 
     (void) json_object_set_new(json, "updatedAt", json_string(now));
-    (void) json_object_set_new(json, "updatedBy", json_string(w->user));
+    (void) json_object_set_new(json, "updatedBy", json_string(w->audit.user));
+    (void) json_object_set_new(json, "changedFields",
+                               dfd_config_write_fields(w->audit.changes));
 
     return json;
 }
 
 
-/* Which members are new, for the log: names, never values. */
+/* Which members are new, and what they were and are; the secret's name only */
 
-static void
-dfd_config_write_names(dfd_config_write_t *w, const dfd_settings_t *old,
-                       const dfd_candidate_t *candidate)
+static json_t *
+dfd_config_write_changes(const dfd_settings_t  *old,
+                         const dfd_candidate_t *candidate)
 {
-    u_char    *p, *last;
-    ngx_uint_t i;
-    const dfd_settings_t *new = &candidate->settings;
+    size_t  i;
+    json_t *was, *is, *before, *after, *changes, *change;
 
-    const struct {
-        const char *name;
-        ngx_uint_t  changed;
-    } members[] = {
-        { "enabled", old->enabled != new->enabled },
-        { "isolateEntity", old->isolate_entity != new->isolate_entity },
-        { "tenantId", ngx_strcmp(old->tenant_id, new->tenant_id) != 0 },
-        { "appId", ngx_strcmp(old->app_id, new->app_id) != 0 },
-        { "appSecret", candidate->new_secret },
-        { "cloud", ngx_strcmp(old->cloud, new->cloud) != 0 },
-        { "pollMinutes", old->poll_minutes != new->poll_minutes },
-    };
+    static const char *const names[] = { "enabled",    "isolateEntity",
+                                         "tenantId",   "appId",
+                                         "appSecret",  "cloud",
+                                         "pollMinutes" };
 
-    p = (u_char *) w->changed;
-    last = p + sizeof(w->changed) - 1;
+    was = dfd_settings_json(old);
+    is = dfd_settings_json(&candidate->settings);
+    changes = json_array();
 
-    for (i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 
-        if (members[i].changed) {
-            p = ngx_slprintf(p, last, "%s%s",
-                             p == (u_char *) w->changed ? "" : ", ",
-                             members[i].name);
+        if (ngx_strcmp(names[i], "appSecret") == 0) {
+
+            if (candidate->new_secret) {
+                (void) json_array_append_new(
+                    changes, json_pack("{s:s}", "field", names[i]));
+            }
+
+            continue;
         }
+
+        before = json_object_get(was, names[i]);
+        after = json_object_get(is, names[i]);
+
+        if (before == after
+            || (before != NULL && after != NULL && json_equal(before, after)))
+        {
+            continue;
+        }
+
+        change = json_pack("{s:s}", "field", names[i]);
+        (void) json_object_set_new(
+            change, "old", before == NULL ? json_null() : json_incref(before));
+        (void) json_object_set_new(
+            change, "new", after == NULL ? json_null() : json_incref(after));
+        (void) json_array_append_new(changes, change);
     }
 
-    if (p == (u_char *) w->changed) {
-        p = ngx_slprintf(p, last, "nothing");
+    json_decref(was);
+    json_decref(is);
+
+    return changes;
+}
+
+
+static json_t *
+dfd_config_write_fields(const json_t *changes)
+{
+    size_t  i;
+    json_t *fields;
+
+    fields = json_array();
+
+    for (i = 0; i < json_array_size(changes); i++) {
+        (void) json_array_append(
+            fields, json_object_get(json_array_get(changes, i), "field"));
     }
 
-    *p = '\0';
+    return fields;
 }
 
 
@@ -153,30 +191,37 @@ static ngx_int_t
 dfd_config_write_send(dfd_config_write_t *w, dfd_host_conf_t *conf,
                       char *sealed, dfd_redis_reply_pt handler, void *data)
 {
-    char     *settings;
-    u_char    old[NGX_INT64_LEN], new[NGX_INT64_LEN];
-    ngx_int_t rc;
-    ngx_str_t argv[8];
+    char      *settings;
+    u_char     old[NGX_INT64_LEN];
+    ngx_int_t  rc;
+    ngx_str_t  argv[9 + DFD_AUDIT_ARGS];
+    ngx_uint_t n;
 
+    (void) ngx_sprintf((u_char *) w->audit.revision, "%uL%Z", w->revision);
+
+    n = dfd_audit_args(&w->audit, argv + 9);
     settings = json_dumps(w->stored, JSON_COMPACT);
-    if (settings == NULL) {
+
+    if (n == 0 || settings == NULL) {
+        free(settings);
         return NGX_ERROR;
     }
 
     ngx_str_set(&argv[0], "EVAL");
     ngx_str_set(&argv[1], dfd_config_write_script);
-    ngx_str_set(&argv[2], "1");
+    ngx_str_set(&argv[2], "2");
     argv[3] = conf->keys.config;
-    argv[4].data = old;
-    argv[4].len = (size_t) (ngx_sprintf(old, "%uL", w->revision - 1) - old);
-    argv[5].data = (u_char *) settings;
-    argv[5].len = ngx_strlen(settings);
-    argv[6].data = new;
-    argv[6].len = (size_t) (ngx_sprintf(new, "%uL", w->revision) - new);
-    argv[7].data = (u_char *) sealed;
-    argv[7].len = ngx_strlen(sealed);
+    argv[4] = conf->keys.audit;
+    argv[5].data = old;
+    argv[5].len = (size_t) (ngx_sprintf(old, "%uL", w->revision - 1) - old);
+    argv[6].data = (u_char *) settings;
+    argv[6].len = ngx_strlen(settings);
+    argv[7].data = (u_char *) w->audit.revision;
+    argv[7].len = ngx_strlen(w->audit.revision);
+    argv[8].data = (u_char *) sealed;
+    argv[8].len = ngx_strlen(sealed);
 
-    rc = dfd_api_redis_command(conf, handler, data, 8, argv);
+    rc = dfd_api_redis_command(conf, handler, data, 9 + n, argv);
 
     free(settings);
 
@@ -185,11 +230,17 @@ dfd_config_write_send(dfd_config_write_t *w, dfd_host_conf_t *conf,
 
 
 void
-dfd_config_write_done(const dfd_config_write_t *w, dfd_host_conf_t *conf)
+dfd_config_write_done(dfd_config_write_t *w, dfd_host_conf_t *conf)
 {
     conf->zone->access = w->enabled ? DFD_ACCESS_ENABLED : DFD_ACCESS_DISABLED;
 
-    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                  "defender: settings changed by \"%s\", revision %uL: %s",
-                  w->user, w->revision, w->changed);
+    dfd_audit_log(&w->audit);
+}
+
+
+void
+dfd_config_write_free(dfd_config_write_t *w)
+{
+    json_decref(w->stored);
+    dfd_audit_clear(&w->audit);
 }

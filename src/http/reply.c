@@ -1,3 +1,4 @@
+#include "http/audit.h"
 #include "http/reply.h"
 
 
@@ -159,6 +160,10 @@ dfd_reply_problem(ngx_http_request_t *r, ngx_uint_t status, const char *code,
                   const char *field, const char *detail, json_t *more)
 {
     json_t *json, *text;
+
+    if (status < NGX_HTTP_INTERNAL_SERVER_ERROR) {
+        dfd_audit_refused(r, code);
+    }
 
     json = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title",
                      dfd_reply_title(status), "status", (int) status, "code",
