@@ -142,6 +142,7 @@ subtest 'methods' => sub {
         '/sync'          => 'POST',
         '/config'        => 'GET, HEAD, PUT, DELETE',
         '/audit'         => 'GET, HEAD',
+        '/egress'        => 'GET, HEAD',
         '/config/verify' => 'POST',
     );
 

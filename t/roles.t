@@ -168,6 +168,8 @@ subtest 'endpoint x role' => sub {
         [POST => '/config/verify', {}, 'admin', '400 invalid_settings'],
         [POST => '/sync', [], 'admin', '400 invalid_body'],
         [DELETE => '/config', [], 'admin', '400 invalid_body'],
+        [GET  => '/egress', undef, 'viewer', '200'],
+        [HEAD => '/egress', undef, 'viewer', '200'],
         [GET  => '/audit?limit=1', undef, 'admin', '200'],
         [HEAD => '/audit?limit=1', undef, 'admin', '200'],
         [GET  => '/no-such-path', undef, 'viewer', '404 not_found'],

@@ -40,6 +40,8 @@ static const dfd_api_route_t dfd_api_routes[] = {
       dfd_api_config_delete, DFD_API_CONFIG_BODY, "config.delete", 0, 0 },
     { ngx_string("/config/verify"), NGX_HTTP_POST, DFD_ROLE_ADMIN,
       dfd_api_verify_post, DFD_API_CONFIG_BODY, "config.verify", 0, 1 },
+    { ngx_string("/egress"), DFD_API_READ, DFD_ROLE_VIEWER, dfd_api_egress_get,
+      0, NULL, 0, 0 },
     { ngx_string("/audit"), DFD_API_READ, DFD_ROLE_ADMIN, dfd_api_audit_get, 0,
       NULL, 0, 0 },
 };

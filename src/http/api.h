@@ -5,6 +5,8 @@
 #include "http/reply.h"
 #include "http/wait.h"
 
+#include "host/record.h"
+
 
 /*
  * An endpoint of the API.  The role, the method and the type of the body were
@@ -25,6 +27,7 @@ ngx_int_t dfd_api_status_get(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body);
 
 /* api_config.c, api_verify.c */
+ngx_int_t dfd_api_egress_get(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_config_get(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_config_put(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_config_delete(ngx_http_request_t *r, ngx_str_t *body);
@@ -63,6 +66,13 @@ ngx_int_t dfd_api_no_body(ngx_http_request_t *r, const ngx_str_t *body,
                           ngx_int_t *answer);
 
 
+/*
+ * If-Match (RFC 9110 13.1.1): a strong comparison of the list of tags with
+ * the ETag of this revision.  "*" fits always, as GET answers always.
+ */
+ngx_uint_t dfd_api_matches(ngx_http_request_t *r, uint64_t revision);
+
+
 /* Does the body come as it is, without a Content-Encoding? */
 ngx_uint_t dfd_api_is_plain(ngx_http_request_t *r);
 
@@ -84,6 +94,11 @@ int64_t dfd_api_time(const char *text, size_t len);
 
 /* The same for a JSON string or number. */
 int64_t dfd_api_time_json(const json_t *json);
+
+
+/* api_egress.c: answers GET /egress by what is stored */
+ngx_int_t dfd_api_egress_show(ngx_http_request_t *r,
+                              const dfd_record_t *record);
 
 
 /* api_client.c */

@@ -17,6 +17,7 @@ typedef struct {
     json_t            *body;  /* of a PUT, else NULL */
     dfd_config_write_t write; /* PUT, DELETE */
     ngx_uint_t         tries;
+    unsigned           egress : 1; /* of a GET: only the cloud matters */
     unsigned           deleting : 1;
     unsigned           saving : 1; /* the script was sent */
 } dfd_config_op_t;
@@ -39,8 +40,6 @@ static ngx_int_t dfd_config_remove(dfd_config_op_t *op,
     const dfd_record_t *record);
 static ngx_int_t dfd_config_save(dfd_config_op_t *op,
     const dfd_record_t *record);
-static ngx_uint_t dfd_config_matches(ngx_http_request_t *r,
-    uint64_t revision);
 static ngx_int_t dfd_config_stale(ngx_http_request_t *r,
     const dfd_record_t *record);
 static ngx_int_t dfd_config_check_ticket(dfd_config_op_t *op,
@@ -62,6 +61,25 @@ dfd_api_config_get(ngx_http_request_t *r, ngx_str_t *body)
 
     return op == NULL ? NGX_HTTP_INTERNAL_SERVER_ERROR
                       : dfd_config_start(r, op);
+}
+
+
+/* What is stored is read as for the settings themselves. */
+
+ngx_int_t
+dfd_api_egress_get(ngx_http_request_t *r, ngx_str_t *body)
+{
+    dfd_config_op_t *op;
+
+    op = dfd_config_create(r);
+
+    if (op == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    op->egress = 1;
+
+    return dfd_config_start(r, op);
 }
 
 
@@ -240,7 +258,11 @@ dfd_config_record(void *data, redisReply *reply, const char *cause)
 
     result = dfd_record_read(op->conf, reply, &record);
 
-    if (op->deleting && (result != DFD_RECORD_BROKEN || record.revision != 0))
+    if (op->egress) {
+        rc = dfd_api_egress_show(r, &record);
+
+    } else if (op->deleting
+               && (result != DFD_RECORD_BROKEN || record.revision != 0))
     {
         rc = dfd_config_remove(op, &record);
 
@@ -316,7 +338,7 @@ dfd_config_remove(dfd_config_op_t *op, const dfd_record_t *record)
 
     r = op->wait.request;
 
-    if (!dfd_config_matches(r, record->revision)) {
+    if (!dfd_api_matches(r, record->revision)) {
         return dfd_config_stale(r, record);
     }
 
@@ -335,7 +357,7 @@ dfd_config_save(dfd_config_op_t *op, const dfd_record_t *record)
 
     r = op->wait.request;
 
-    if (!dfd_config_matches(r, record->revision)) {
+    if (!dfd_api_matches(r, record->revision)) {
         return dfd_config_stale(r, record);
     }
 
@@ -351,59 +373,6 @@ dfd_config_save(dfd_config_op_t *op, const dfd_record_t *record)
     dfd_candidate_wipe(&candidate);
 
     return rc;
-}
-
-
-/*
- * If-Match (RFC 9110 13.1.1): a strong comparison with the list of tags.  "*"
- * fits always, as GET answers always.
- */
-
-static ngx_uint_t
-dfd_config_matches(ngx_http_request_t *r, uint64_t revision)
-{
-    size_t     len;
-    u_char     tag[NGX_INT64_LEN + 2], *p, *last, *comma, *end;
-    ngx_str_t *value;
-
-    if (r->headers_in.if_match == NULL) {
-        return 1;
-    }
-
-    value = &r->headers_in.if_match->value;
-
-    if (value->len == 1 && value->data[0] == '*') {
-        return 1;
-    }
-
-    len = (size_t) (ngx_sprintf(tag, "\"%uL\"", revision) - tag);
-
-    last = value->data + value->len;
-
-    for (p = value->data; p < last; p = comma + 1) {
-
-        comma = ngx_strlchr(p, last, ',');
-
-        if (comma == NULL) {
-            comma = last;
-        }
-
-        end = comma;
-
-        while (p < end && (*p == ' ' || *p == '\t')) {
-            p++;
-        }
-
-        while (end > p && (end[-1] == ' ' || end[-1] == '\t')) {
-            end--;
-        }
-
-        if ((size_t) (end - p) == len && ngx_memcmp(p, tag, len) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

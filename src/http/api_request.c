@@ -102,6 +102,54 @@ dfd_api_no_body(ngx_http_request_t *r, const ngx_str_t *body,
 }
 
 
+ngx_uint_t
+dfd_api_matches(ngx_http_request_t *r, uint64_t revision)
+{
+    size_t     len;
+    u_char     tag[NGX_INT64_LEN + 2], *p, *last, *comma, *end;
+    ngx_str_t *value;
+
+    if (r->headers_in.if_match == NULL) {
+        return 1;
+    }
+
+    value = &r->headers_in.if_match->value;
+
+    if (value->len == 1 && value->data[0] == '*') {
+        return 1;
+    }
+
+    len = (size_t) (ngx_sprintf(tag, "\"%uL\"", revision) - tag);
+
+    last = value->data + value->len;
+
+    for (p = value->data; p < last; p = comma + 1) {
+
+        comma = ngx_strlchr(p, last, ',');
+
+        if (comma == NULL) {
+            comma = last;
+        }
+
+        end = comma;
+
+        while (p < end && (*p == ' ' || *p == '\t')) {
+            p++;
+        }
+
+        while (end > p && (end[-1] == ' ' || end[-1] == '\t')) {
+            end--;
+        }
+
+        if ((size_t) (end - p) == len && ngx_memcmp(p, tag, len) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 /* 1 when every header of that name is good, or there is none */
 
 static ngx_uint_t
