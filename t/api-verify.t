@@ -119,10 +119,15 @@ subtest 'verify' => sub {
 
     is($r->status, 200, 'status');
     is($r->json->{verified}, TRUE, 'verified');
-    is(results($r), 'sign-in:passed read-devices:passed', 'checks');
+    is(results($r), 'sign-in:passed read-devices:passed devices:passed '
+        . 'redis:passed', 'checks');
     like(check($r, 'sign-in')->{detail}, qr/Machine\.Read\.All/,
         'what the token may do is told');
-    like(check($r, 'read-devices')->{detail}, qr/\b1\b/, 'a count is told');
+    like(check($r, 'devices')->{detail},
+        qr/^devices in this answer: 1 .*newest report: 20\d\d-.*Z$/,
+        'a count is told, and how fresh it is');
+    is_deeply([grep { /verify/ } $t->redis->keys], [],
+        'nothing is left in Redis');
     like($r->json->{verifyTicket}, qr/^[\w-]{20,}$/, 'a ticket');
 
     my ($token) = $t->sim->log(family => 'token');
@@ -140,14 +145,18 @@ subtest 'verify' => sub {
         '... before they are put into the URL');
 
     $r = verify({%$connection, isolateEntity => TRUE});
-    is(results($r), 'sign-in:passed read-devices:passed isolate:passed',
-        'with isolation');
+    is(results($r), 'sign-in:passed read-devices:passed devices:passed '
+        . 'isolate:passed redis:passed', 'with isolation');
+    my ($try) = $t->sim->log(family => 'isolate');
+    like($try->{path}, qr{/machines/0{40}/isolate$},
+        '... which was tried with an impossible id');
+    is($try->{status}, 404, '... and did nothing');
 
     $t->sim->knobs(roles => ['Machine.Read.All', 'Machine.ReadWrite.All']);
     $r = verify({%$connection, isolateEntity => TRUE});
     is($r->json->{verified}, FALSE, 'isolation is not granted');
-    is(results($r), 'sign-in:passed read-devices:passed isolate:failed',
-        '... the check says so');
+    is(results($r), 'sign-in:passed read-devices:passed devices:passed '
+        . 'isolate:failed redis:passed', '... the check says so');
     like(check($r, 'isolate')->{message}, qr/lacks .*\bMachine\.Isolate\b/,
         '... and names the permission');
     is($r->json->{verifyTicket}, undef, '... without a ticket');
@@ -156,8 +165,8 @@ subtest 'verify' => sub {
 
     $t->sim->knobs(roles => ['Machine.Isolate']);
     $r = verify($connection);
-    is(results($r), 'sign-in:passed read-devices:failed',
-        'reading is not granted');
+    is(results($r), 'sign-in:passed read-devices:failed devices:skipped '
+        . 'redis:passed', 'reading is not granted');
     like(check($r, 'read-devices')->{message}, qr/Machine\.Read\.All/,
         '... and the permission is named');
     unlike(check($r, 'read-devices')->{message}, qr/secret/i,
@@ -166,8 +175,9 @@ subtest 'verify' => sub {
 
     $t->sim->knobs(roles => undef);
     $r = verify({%$connection, isolateEntity => TRUE});
-    is(results($r), 'sign-in:passed read-devices:failed isolate:skipped',
-        'no permission at all: sign-in works all the same');
+    is(results($r), 'sign-in:passed read-devices:failed devices:skipped '
+        . 'isolate:failed redis:passed',
+        'no permission at all: sign-in works, and all that lacks is told');
 
     $t->sim->reset_knobs;
     $t->sim->knobs(rate_minute => undef);
@@ -175,9 +185,27 @@ subtest 'verify' => sub {
     $t->sim->devices([]);
     $r = verify($connection);
     is($r->json->{verified}, TRUE, 'a tenant without devices is verified');
-    like(check($r, 'read-devices')->{message}, qr/\bnone\b/,
+    like(check($r, 'devices')->{message}, qr/\bnone\b.*right tenant/,
         '... with a warning');
-    like(check($r, 'read-devices')->{detail}, qr/\b0\b/, '... and the count');
+    is(check($r, 'devices')->{warning}, TRUE, '... that is marked');
+    like(check($r, 'devices')->{detail}, qr/\b0\b/, '... and the count');
+    $t->sim->knobs(empty_as => '404');
+    $r = verify($connection);
+    is($r->json->{verified}, TRUE, 'the same, told by a 404');
+    is(check($r, 'devices')->{warning}, TRUE, '... is marked');
+    $t->sim->knobs(empty_as => 'list');
+
+    for my $case (['8 days', '@now-8d', TRUE], ['6 days', '@now-6d', undef])
+    {
+        my ($what, $seen, $warning) = @$case;
+        $t->sim->devices([{id => 'a' x 40, lastSeen => $seen}]);
+        is(check(verify($connection), 'devices')->{warning}, $warning,
+            "a newest report of $what ago");
+    }
+    $t->sim->devices([{id => 'a' x 40}]);
+    $r = verify($connection);
+    is(check($r, 'devices')->{warning}, TRUE, 'a device without a report');
+    is($r->json->{verified}, TRUE, '... is no failure');
     $t->sim->devices($t->read_file($t->root . '/t/sim/devices.json'));
 };
 
@@ -256,6 +284,160 @@ subtest 'verify fails' => sub {
 
     $t->sim->reset_knobs;
     $t->sim->knobs(rate_minute => undef);
+};
+
+# What the sign-in host says, and which words of the message tell it apart.
+my @SIGN_IN = (
+    [90002, 'invalid_request', 400, qr/tenant ID is not known.*cloud/],
+    [900023, 'invalid_request', 400, qr/neither a directory ID nor a domain/],
+    [9001023, 'invalid_request', 400, qr/"common" or "consumers"/],
+    [700016, 'unauthorized_client', 400, qr/App ID is not known/],
+    [7000112, 'unauthorized_client', 400, qr/disabled.*Enable it/],
+    [70001, 'unauthorized_client', 400, qr/not known.*or disabled/],
+    [7000215, 'invalid_client', 401, qr/secret's Value.*not its Secret ID/],
+    [70002, 'invalid_client', 401, qr/App Secret was not accepted/],
+    [7000222, 'invalid_client', 401, qr/has expired. Create a new/],
+    [7000218, 'invalid_client', 401, qr/No App Secret reached/],
+    [900144, 'invalid_request', 400, qr/did not understand/],
+    [1002012, 'invalid_scope', 400, qr/scope is wrong.*\.default/],
+    [70011, 'invalid_scope', 400, qr/scope is wrong/],
+    [28002, 'invalid_scope', 400, qr/scope is wrong/],
+    [700022, 'invalid_scope', 400, qr/scope is wrong/],
+    [500011, 'invalid_resource', 400, qr/not set up in this tenant.*licence/],
+    [650052, 'invalid_resource', 400, qr/not set up in this tenant/],
+    [50001, 'invalid_resource', 400, qr/not set up in this tenant/],
+    [70003, 'unsupported_grant_type', 400, qr/may not sign in by itself/],
+    [53003, 'invalid_grant', 400, qr/Conditional Access policy/],
+    [90038, 'invalid_request', 400, qr/another national cloud. Choose/],
+    [900382, 'invalid_request', 400, qr/another national cloud/],
+    [900432, 'invalid_request', 400, qr/another national cloud/],
+    [50196, 'invalid_request', 400, qr/too many requests/],
+    [90055, 'invalid_request', 400, qr/too many requests/],
+    [90033, 'temporarily_unavailable', 503, qr/trouble of its own/],
+    [90006, 'temporarily_unavailable', 503, qr/trouble of its own/],
+    [50033, 'temporarily_unavailable', 503, qr/trouble of its own/],
+    [90024, 'temporarily_unavailable', 503, qr/trouble of its own/],
+    [99999, 'interaction_required', 400, qr/refused the sign-in.*words here/],
+);
+
+subtest 'every failure in its own words' => sub {
+    for my $case (@SIGN_IN) {
+        my ($number, $error, $status, $message) = @$case;
+
+        $t->sim->knobs(reset => TRUE, token_status => $status,
+            token_type => 'application/json', token_body => $t->json_encode({
+                error => $error, error_codes => [$number],
+                error_description => "AADSTS$number: Some words here.\r\n"
+                    . 'Trace ID: 0'}));
+        my $check = check(verify($connection), 'sign-in');
+        is($check->{result}, 'failed', "AADSTS$number");
+        like($check->{message}, $message, '... in words');
+        like($check->{detail}, qr/^AADSTS$number, HTTP $status/,
+            '... with the number');
+    }
+
+    $t->sim->knobs(reset => TRUE, token_status => 429,
+        token_type => 'text/plain', token_body => 'Too Many Requests');
+    my $check = check(verify($connection), 'sign-in');
+    like($check->{message}, qr/too many requests.*nothing is sent for 60 s/,
+        'throttled at sign-in, until when');
+
+    my @api = (
+        # check, answer, words
+        ['read-devices', {status => 401}, qr/Sign-in works.*licence/],
+        ['read-devices', {status => 403, body => '{"error":{"code":'
+            . '"Forbidden","message":"x"}}'},
+            qr/has the permission to read devices, but Defender refuses/],
+        ['read-devices', {status => 403}, qr/refuses to list them/],
+        ['read-devices', {status => 404, content_type => 'text/html'},
+            qr/Is this the right host/],
+        ['read-devices', {status => 400, body => '{"error":{"code":'
+            . '"ODataError","message":"No such option."}}'},
+            qr/status 400, ODataError: No such option/],
+        ['read-devices', {status => 302, headers =>
+            {Location => 'https://evil.example/'}}, qr/redirect.*not followed/],
+        ['read-devices', {status => 503}, qr/trouble of its own/],
+        ['read-devices', {status => 429, headers => {'Retry-After' => 40}},
+            qr/nothing is sent for 40 s/],
+        ['read-devices', {status => 200, body => '[]'}, qr/not JSON/],
+        ['isolate', {status => 403, body => '{"error":{"code":"Forbidden",'
+            . '"message":"x"}}', on => 'isolate'},
+            qr/has the permission Machine\.Isolate, but Defender refuses/],
+        ['isolate', {status => 503, on => 'isolate'}, qr/trouble of its own/],
+        ['isolate', {status => 201, body => '{"id":"1"}', on => 'isolate'},
+            qr/not Defender's/],
+    );
+
+    for my $case (@api) {
+        my ($name, $answer, $message) = @$case;
+
+        $t->sim->knobs(reset => TRUE, api_raw => $answer);
+        my $r = verify({%$connection, isolateEntity => TRUE});
+        $check = check($r, $name);
+        is($check->{result}, 'failed', "$name: $answer->{status}");
+        like($check->{message}, $message, '... in words');
+        is($r->json->{verifyTicket}, undef, '... no ticket');
+    }
+
+    # Let in, but not as expected: the token's word stands.
+    $t->sim->knobs(reset => TRUE, api_raw => {status => 400, on => 'isolate',
+        body => '{"error":{"code":"InvalidInput","message":"No such id"}}'});
+    my $r = verify({%$connection, isolateEntity => TRUE});
+    is($r->json->{verified}, TRUE, 'isolate: 400 is a warning');
+    is(check($r, 'isolate')->{warning}, TRUE, '... that is marked');
+
+    $t->sim->reset_knobs;
+    $t->sim->knobs(rate_minute => undef);
+};
+
+subtest 'Redis cannot be written' => sub {
+    for my $how (['maxmemory', '1', '0', qr/OOM/],
+        ['min-replicas-to-write', '1', '0', qr/NOREPLICAS/])
+    {
+        my ($name, $bad, $good, $code) = @$how;
+        $t->redis->cmd(CONFIG => 'SET', $name, $bad);
+        my $r = verify($connection);
+        $t->redis->cmd(CONFIG => 'SET', $name, $good);
+
+        is($r->json->{verified}, FALSE, "$name: not verified");
+        is(results($r), 'sign-in:passed read-devices:passed devices:passed '
+            . 'redis:failed', '... because of Redis alone');
+        like(check($r, 'redis')->{message}, qr/refuses to write/,
+            '... in words');
+        like(check($r, 'redis')->{detail}, $code, '... and its own');
+        is($r->json->{verifyTicket}, undef, '... no ticket');
+    }
+
+    is(verify($connection)->json->{verified}, TRUE, 'and again');
+};
+
+subtest 'no way to Microsoft' => sub {
+    my @ways = (
+        # what, options of the configuration, words
+        ['DNS', {endpoint => 'login=https://no-such-host.invalid '
+            . 'api=https://no-such-host.invalid'}, qr/no-such-host\.invalid/],
+        ['nobody listens', {endpoint => 'login=https://127.0.0.1:1 '
+            . 'api=https://127.0.0.1:1'}, qr/127\.0\.0\.1:1\b/],
+        ['TLS', {ca => '/etc/ssl/certs/ca-certificates.crt'},
+            qr/defender_ca_certificate/],
+        ['proxy', {http => 'defender_proxy http://127.0.0.1:1;'},
+            qr/proxy.*defender_proxy/],
+    );
+
+    for my $way (@ways) {
+        my ($what, $option, $message) = @$way;
+        my $other = Test::Defender->new;
+        $other->{sim} = $t->sim;
+        $other->conf($other->standard_conf(
+            redis => "unix:$dir/redis.sock prefix=other:", %$option))->run;
+        my $r = $other->post('/defender/config/verify', @admin,
+            json => $connection);
+        is(results($r), 'sign-in:failed read-devices:skipped devices:skipped '
+            . 'redis:passed', $what);
+        like(check($r, 'sign-in')->{message}, $message, '... in words');
+        push @answers, $r->raw_header . $r->body;
+        $other->finish;
+    }
 };
 
 $t->configure;
@@ -382,7 +564,8 @@ subtest 'Microsoft does not come to an end' => sub {
 
     is($r->status, 200, 'status');
     is($r->json->{verified}, FALSE, 'not verified');
-    is(results($r), 'sign-in:failed read-devices:skipped', 'checks');
+    is(results($r), 'sign-in:failed read-devices:skipped devices:skipped '
+        . 'redis:passed', 'checks');
     like(check($r, 'sign-in')->{message}, qr/within 45 seconds/,
         'the reason');
     cmp_ok($took, '>', 40, 'not before the deadline');

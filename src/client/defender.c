@@ -125,3 +125,32 @@ dfd_defender_machines(dfd_defender_t *defender, ngx_uint_t top,
 
     return call;
 }
+
+
+/*
+ * A device id is a SHA-1 in hexadecimal, and no device has this one.  The
+ * permission is checked before the device is looked for.
+ */
+
+dfd_defender_call_t *
+dfd_defender_try_isolate(dfd_defender_t *defender, dfd_defender_done_pt done,
+                         void *data)
+{
+    dfd_defender_call_t *call;
+
+    call = dfd_defender_call_create(defender, NULL, done, data);
+    if (call == NULL) {
+        return NULL;
+    }
+
+    call->role = "Machine.Isolate";
+    call->post = "{\"Comment\":\"Check of a permission; there is no such "
+                 "device\",\"IsolationType\":\"Full\"}";
+
+    (void) snprintf(call->path, sizeof(call->path),
+                    "/api/machines/%040d/isolate", 0);
+
+    dfd_defender_call_start(call);
+
+    return call;
+}

@@ -106,6 +106,17 @@ dfd_defender_call_t *dfd_defender_machines(dfd_defender_t *defender,
                                            void                *data);
 
 
+/*
+ * Tries, without touching any device, whether the API lets this application
+ * isolate: asks it to isolate a device whose id cannot exist.  The answer
+ * DFD_DEFENDER_NOT_FOUND says that it may, DFD_DEFENDER_PERMISSION that it may
+ * not; DFD_DEFENDER_OK never comes.
+ */
+dfd_defender_call_t *dfd_defender_try_isolate(dfd_defender_t      *defender,
+                                              dfd_defender_done_pt done,
+                                              void                *data);
+
+
 void dfd_defender_cancel(dfd_defender_call_t *call);
 
 

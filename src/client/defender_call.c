@@ -238,6 +238,9 @@ dfd_defender_call_ask(dfd_defender_call_t *call)
 
     request.url = url;
     request.bearer = defender->token.text;
+    request.post = call->post;
+    request.post_len = call->post != NULL ? strlen(call->post) : 0;
+    request.content_type = "application/json";
     request.max_body =
         call->body != NULL ? DFD_DEFENDER_MAX_PAGE : DFD_DEFENDER_MAX_BODY;
     request.body = call->body != NULL ? dfd_defender_call_body : NULL;

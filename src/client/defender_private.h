@@ -43,6 +43,7 @@ struct dfd_defender_call_s {
     dfd_http_call_t      *http;
     dfd_defender_state_t  state;
     char                  path[DFD_DEFENDER_MAX_PATH]; /* "": sign-in only */
+    const char           *post; /* JSON, static; NULL: a GET */
     const char           *role; /* the permission that the call needs */
     dfd_http_body_pt      body;
     dfd_defender_done_pt  done;

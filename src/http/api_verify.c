@@ -1,11 +1,6 @@
-#include "http/api.h"
-#include "http/audit.h"
-#include "http/candidate.h"
+#include "http/verify.h"
 
-#include "client/defender.h"
-#include "core/json_load.h"
-
-#include <openssl/crypto.h>
+#include <openssl/rand.h>
 
 
 /*
@@ -17,22 +12,7 @@
 /* seconds: after libcurl's own limits have spoken, before send_timeout (60) */
 #define DFD_VERIFY_DEADLINE 45
 
-#define DFD_VERIFY_MESSAGE 640
-
-
-typedef struct {
-    dfd_wait_t       wait; /* first: its handlers are given it */
-    dfd_host_conf_t *conf;
-    json_t          *body; /* until the stored record has come */
-    dfd_candidate_t  candidate;
-    dfd_defender_t  *defender;
-    const char      *check; /* that is under way */
-    json_t          *checks;
-    char             code[64];   /* why it failed, for the audit */
-    unsigned         asking : 1; /* Redis: its handler frees the operation */
-    unsigned         failed : 1;
-} dfd_verify_t;
-
+#define DFD_VERIFY_SCRATCH_TTL "10000" /* ms, should we die in between */
 
 /* clang-format off */
 static void dfd_verify_free(dfd_verify_t *v);
@@ -44,25 +24,20 @@ static void dfd_verify_record(void *data, redisReply *reply,
 static ngx_int_t dfd_verify_start(dfd_verify_t *v, const redisReply *reply);
 static ngx_int_t dfd_verify_connect(dfd_verify_t *v);
 
+static void dfd_verify_write(void *data, redisReply *reply,
+    const char *cause);
+static void dfd_verify_written(void *data, redisReply *reply,
+    const char *cause);
+static ngx_int_t dfd_verify_scratch(dfd_verify_t *v, ngx_uint_t set);
+static void dfd_verify_redis(dfd_verify_t *v, const redisReply *reply,
+    const char *cause);
+
 static void dfd_verify_signed_in(void *data,
     const dfd_defender_answer_t *answer);
 static void dfd_verify_read(void *data, const dfd_defender_answer_t *answer);
 static void dfd_verify_isolate(dfd_verify_t *v);
-static ngx_uint_t dfd_verify_has_role(dfd_verify_t *v, const char *name);
-static void dfd_verify_roles(dfd_verify_t *v, char *text, size_t size);
-
-static void dfd_verify_add(dfd_verify_t *v, const char *name,
-    const char *result, const char *message, const char *detail);
-static void dfd_verify_fail(dfd_verify_t *v,
-    const dfd_defender_answer_t *answer);
-static void dfd_verify_skip_rest(dfd_verify_t *v, const char *message);
-static ngx_int_t dfd_verify_report(dfd_verify_t *v);
+static void dfd_verify_tried(void *data, const dfd_defender_answer_t *answer);
 /* clang-format on */
-
-
-static const char dfd_verify_sign_in[] = "sign-in";
-static const char dfd_verify_devices[] = "read-devices";
-static const char dfd_verify_isolation[] = "isolate";
 
 
 ngx_int_t
@@ -116,6 +91,8 @@ dfd_api_verify_post(ngx_http_request_t *r, ngx_str_t *body)
 static void
 dfd_verify_free(dfd_verify_t *v)
 {
+    ngx_uint_t i;
+
     if (v->body != NULL) {
         dfd_candidate_drop(v->body);
     }
@@ -125,7 +102,11 @@ dfd_verify_free(dfd_verify_t *v)
     }
 
     dfd_candidate_wipe(&v->candidate);
-    json_decref(v->checks);
+
+    for (i = 0; i < DFD_VERIFY_N; i++) {
+        json_decref(v->checks[i]);
+    }
+
     ngx_free(v);
 }
 
@@ -160,14 +141,12 @@ dfd_verify_late(dfd_wait_t *wait)
         return;
     }
 
-    v->failed = 1;
-
     *ngx_snprintf(message, sizeof(message) - 1,
                   "Microsoft did not finish its answer within %d seconds; "
                   "check the firewall and the proxy",
                   DFD_VERIFY_DEADLINE) = '\0';
 
-    dfd_verify_add(v, v->check, "failed", (char *) message, NULL);
+    dfd_verify_fail(v, "timeout", (char *) message, NULL);
 
     dfd_verify_end(v, dfd_verify_report(v));
 }
@@ -247,13 +226,133 @@ dfd_verify_start(dfd_verify_t *v, const redisReply *reply)
         rc = dfd_reply_problem(r, NGX_HTTP_CONFLICT, "secret_unreadable",
                                "appSecret", record.message, NULL);
 
+    } else if (dfd_verify_scratch(v, 1) == NGX_OK) {
+        rc = NGX_DONE;
+
     } else {
-        rc = dfd_verify_connect(v);
+        rc = dfd_api_cache_down(r, NULL);
     }
 
     dfd_record_clear(&record);
 
     return rc;
+}
+
+
+/*
+ * A key of this name is written and deleted again, as the settings will be:
+ * Redis may let us read and nothing else (a replica, a full memory, an ACL).
+ */
+
+static ngx_int_t
+dfd_verify_scratch(dfd_verify_t *v, ngx_uint_t set)
+{
+    u_char    key[DFD_VERIFY_MESSAGE], random[sizeof(v->scratch) / 2];
+    ngx_int_t rc;
+    ngx_str_t argv[5];
+
+    if (set && RAND_bytes(random, sizeof(random)) != 1) {
+        return NGX_ERROR;
+    }
+
+    if (set) {
+        (void) ngx_hex_dump(v->scratch, random, sizeof(random));
+    }
+
+    argv[1].data = key;
+    argv[1].len = (size_t) (ngx_snprintf(key, sizeof(key), "%Vverify:%*s",
+                                         &v->conf->prefix, sizeof(v->scratch),
+                                         v->scratch)
+                            - key);
+
+    ngx_str_set(&argv[2], "1");
+    ngx_str_set(&argv[3], "PX");
+    ngx_str_set(&argv[4], DFD_VERIFY_SCRATCH_TTL);
+
+    if (set) {
+        ngx_str_set(&argv[0], "SET");
+        rc = dfd_api_redis_command(v->conf, dfd_verify_write, v, 5, argv);
+
+    } else {
+        ngx_str_set(&argv[0], "DEL");
+        rc = dfd_api_redis_command(v->conf, dfd_verify_written, v, 2, argv);
+    }
+
+    v->asking = (rc == NGX_OK);
+
+    return rc;
+}
+
+
+static void
+dfd_verify_write(void *data, redisReply *reply, const char *cause)
+{
+    dfd_verify_t *v = data;
+
+    v->asking = 0;
+
+    if (v->wait.request == NULL) {
+        dfd_verify_free(v);
+        return;
+    }
+
+    if (reply == NULL || reply->type == REDIS_REPLY_ERROR) {
+        dfd_verify_redis(v, reply, cause);
+
+    } else if (dfd_verify_scratch(v, 0) != NGX_OK) {
+        dfd_verify_redis(v, NULL, "the connection was lost");
+    }
+}
+
+
+static void
+dfd_verify_written(void *data, redisReply *reply, const char *cause)
+{
+    dfd_verify_t *v = data;
+
+    v->asking = 0;
+
+    if (v->wait.request == NULL) {
+        dfd_verify_free(v);
+        return;
+    }
+
+    dfd_verify_redis(v, reply, cause);
+}
+
+
+/* Whatever came of it, Microsoft is asked as well. */
+
+static void
+dfd_verify_redis(dfd_verify_t *v, const redisReply *reply, const char *cause)
+{
+    ngx_int_t rc;
+
+    v->check = DFD_VERIFY_REDIS;
+
+    if (reply == NULL) {
+        dfd_verify_fail(v, "redis",
+                        "Redis answered a moment ago and does not any "
+                        "more: check that it runs and can be reached",
+                        cause);
+
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        dfd_verify_fail(v, "redis",
+                        "Redis answers, but refuses to write: the settings "
+                        "and the devices could not be stored. Check that it "
+                        "is no replica, has memory left, and that its user "
+                        "may write keys of this prefix",
+                        reply->str);
+
+    } else {
+        dfd_verify_pass(v, "Redis can be written", NULL);
+    }
+
+    rc = dfd_verify_connect(v);
+
+    if (rc != NGX_DONE) {
+        dfd_verify_end(v, rc);
+    }
 }
 
 
@@ -278,10 +377,9 @@ dfd_verify_connect(dfd_verify_t *v)
     account.app_secret_len = settings->app_secret_len;
 
     http = dfd_api_http(v->conf);
-    v->checks = json_array();
-    v->check = dfd_verify_sign_in;
+    v->check = DFD_VERIFY_SIGN_IN;
 
-    if (http == NULL || v->checks == NULL) {
+    if (http == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -307,17 +405,16 @@ dfd_verify_signed_in(void *data, const dfd_defender_answer_t *answer)
     char roles[DFD_VERIFY_MESSAGE];
 
     if (answer->result != DFD_DEFENDER_OK) {
-        dfd_verify_fail(v, answer);
+        dfd_verify_refused(v, answer, "");
         dfd_verify_end(v, dfd_verify_report(v));
         return;
     }
 
-    dfd_verify_roles(v, roles, sizeof(roles));
-    dfd_verify_add(v, v->check, "passed",
-                   "The tenant accepted the application and its secret",
-                   roles);
+    dfd_verify_roles(v, roles);
+    dfd_verify_pass(v, "The tenant accepted the application and its secret",
+                    roles);
 
-    v->check = dfd_verify_devices;
+    v->check = DFD_VERIFY_READ;
 
     /* one machine proves host, licence and permission */
 
@@ -333,230 +430,87 @@ dfd_verify_read(void *data, const dfd_defender_answer_t *answer)
 {
     dfd_verify_t *v = data;
 
-    size_t  n;
-    json_t *page, *value;
+    dfd_verify_devices(v, answer);
 
-    if (answer->result != DFD_DEFENDER_OK) {
-        dfd_verify_fail(v, answer);
-        dfd_verify_end(v, dfd_verify_report(v));
-        return;
-    }
+    /* what else is missing should be told now, not at the next try */
 
-    page = dfd_json_load(answer->body, answer->body_len, NULL);
-    value = json_object_get(page, "value");
-    n = json_array_size(value);
-
-    if (!json_is_array(value)) {
-        v->failed = 1;
-        dfd_verify_add(v, v->check, "failed",
-                       "The answer has no list of devices: is this the API "
-                       "of Defender for Endpoint?",
-                       NULL);
-
-    } else if (n == 0) {
-        dfd_verify_add(v, v->check, "passed",
-                       "Devices can be read, but the tenant has none yet: "
-                       "check that this is the right tenant and that devices "
-                       "are onboarded",
-                       "devices in this answer: 0");
-
-    } else {
-        dfd_verify_add(v, v->check, "passed", "Devices can be read",
-                       "devices in this answer: 1 (one was asked for)");
-    }
-
-    json_decref(page);
-
-    if (!v->failed && v->candidate.settings.isolate_entity) {
+    if (v->candidate.settings.isolate_entity
+        && (v->checks[DFD_VERIFY_DEVICES] != NULL
+            || answer->result == DFD_DEFENDER_PERMISSION))
+    {
         dfd_verify_isolate(v);
+        return;
     }
 
     dfd_verify_end(v, dfd_verify_report(v));
 }
 
 
+/* The token's own word first; where it is silent or agrees, the API's. */
+
 static void
 dfd_verify_isolate(dfd_verify_t *v)
 {
     char roles[DFD_VERIFY_MESSAGE];
 
-    v->check = dfd_verify_isolation;
+    v->check = DFD_VERIFY_ISOLATE;
 
-    dfd_verify_roles(v, roles, sizeof(roles));
-
-    if (dfd_verify_has_role(v, "Machine.Isolate")) {
-        dfd_verify_add(v, v->check, "passed",
-                       "The application may isolate devices", roles);
+    if (dfd_defender_roles(v->defender) != NULL
+        && !dfd_verify_has_role(v, "Machine.Isolate"))
+    {
+        dfd_verify_roles(v, roles);
+        dfd_verify_fail(v, "Machine.Isolate",
+                        "The application lacks the permission "
+                        "Machine.Isolate (Machine.ReadWrite.All does not "
+                        "include it): add it to the app registration and "
+                        "grant admin consent, or switch isolation off",
+                        roles);
+        dfd_verify_end(v, dfd_verify_report(v));
         return;
     }
 
-    v->failed = 1;
-
-    dfd_verify_add(v, v->check, "failed",
-                   "The application lacks the permission Machine.Isolate "
-                   "(Machine.ReadWrite.All does not include it): add it to "
-                   "the app registration and grant admin consent, or switch "
-                   "isolation off",
-                   roles);
-}
-
-
-static ngx_uint_t
-dfd_verify_has_role(dfd_verify_t *v, const char *name)
-{
-    size_t        i;
-    const char   *text;
-    const json_t *roles;
-
-    roles = dfd_defender_roles(v->defender);
-
-    for (i = 0; i < json_array_size(roles); i++) {
-
-        text = json_string_value(json_array_get(roles, i));
-
-        if (text != NULL && ngx_strcmp(text, name) == 0) {
-            return 1;
-        }
+    if (dfd_defender_try_isolate(v->defender, dfd_verify_tried, v) == NULL) {
+        dfd_verify_end(v, NGX_HTTP_INTERNAL_SERVER_ERROR);
     }
-
-    return 0;
-}
-
-
-/* "permissions: Machine.Isolate, Machine.Read.All" */
-
-static void
-dfd_verify_roles(dfd_verify_t *v, char *text, size_t size)
-{
-    size_t        i;
-    u_char       *p, *last;
-    const char   *name;
-    const json_t *roles;
-
-    roles = dfd_defender_roles(v->defender);
-
-    p = (u_char *) text;
-    last = p + size - 1;
-
-    p = ngx_slprintf(p, last, "permissions in the token: ");
-
-    if (json_array_size(roles) == 0) {
-        p = ngx_slprintf(p, last, "none");
-    }
-
-    for (i = 0; i < json_array_size(roles); i++) {
-
-        name = json_string_value(json_array_get(roles, i));
-
-        if (name != NULL && ngx_strlen(name) + 2 < (size_t) (last - p)) {
-            p = ngx_slprintf(p, last, "%s%s", i == 0 ? "" : ", ", name);
-        }
-    }
-
-    *p = '\0';
 }
 
 
 static void
-dfd_verify_add(dfd_verify_t *v, const char *name, const char *result,
-               const char *message, const char *detail)
+dfd_verify_tried(void *data, const dfd_defender_answer_t *answer)
 {
-    json_t *check, *text;
+    dfd_verify_t *v = data;
 
-    check = json_pack("{s:s, s:s}", "name", name, "result", result);
+    char roles[DFD_VERIFY_MESSAGE];
 
-    /* words of a server, cut somewhere, may be no UTF-8 */
+    dfd_verify_roles(v, roles);
 
-    text = json_string(message);
+    if (answer->result == DFD_DEFENDER_NOT_FOUND) {
+        dfd_verify_pass(v,
+                        "The application may isolate devices (tried with the "
+                        "id of a device that cannot exist)",
+                        roles);
 
-    if (text == NULL) {
-        text = json_string("The answer cannot be shown: it is not UTF-8");
+    } else if (answer->result == DFD_DEFENDER_REFUSED && answer->status == 400
+               && dfd_verify_has_role(v, "Machine.Isolate"))
+    {
+        /* it was let in, and did not like the id */
+
+        dfd_verify_warn(v,
+                        "The token allows to isolate devices; Defender "
+                        "refused the trial with an impossible id in another "
+                        "way than expected, which proves nothing more",
+                        answer->message);
+
+    } else if (answer->result == DFD_DEFENDER_PERMISSION
+               && dfd_verify_has_role(v, "Machine.Isolate"))
+    {
+        dfd_verify_refused(v, answer,
+                           "The token has the permission Machine.Isolate, "
+                           "but Defender refuses to isolate all the same. ");
+
+    } else {
+        dfd_verify_refused(v, answer, "");
     }
 
-    (void) json_object_set_new(check, "message", text);
-
-    if (detail != NULL) {
-        (void) json_object_set_new(check, "detail", json_string(detail));
-    }
-
-    (void) json_array_append_new(v->checks, check);
-}
-
-
-static void
-dfd_verify_fail(dfd_verify_t *v, const dfd_defender_answer_t *answer)
-{
-    u_char detail[DFD_VERIFY_MESSAGE], *p, *last;
-
-    v->failed = 1;
-    (void) ngx_cpystrn((u_char *) v->code, (u_char *) answer->code,
-                       sizeof(v->code));
-
-    p = detail;
-    last = p + sizeof(detail) - 1;
-
-    if (answer->code[0] != '\0') {
-        p = ngx_slprintf(p, last, "%s", answer->code);
-    }
-
-    if (answer->status != 0) {
-        p = ngx_slprintf(p, last, "%sHTTP %l", p == detail ? "" : ", ",
-                         answer->status);
-    }
-
-    if (answer->result == DFD_DEFENDER_THROTTLED) {
-        p = ngx_slprintf(p, last, "%stry again in %i seconds",
-                         p == detail ? "" : ", ", answer->retry_after);
-    }
-
-    *p = '\0';
-
-    dfd_verify_add(v, v->check, "failed", answer->message,
-                   p == detail ? NULL : (char *) detail);
-}
-
-
-static void
-dfd_verify_skip_rest(dfd_verify_t *v, const char *message)
-{
-    size_t      i;
-    const char *names[] = { dfd_verify_sign_in, dfd_verify_devices,
-                            dfd_verify_isolation };
-
-    for (i = json_array_size(v->checks); i < 3; i++) {
-
-        if (i < 2 || v->candidate.settings.isolate_entity) {
-            dfd_verify_add(v, names[i], "skipped", message, NULL);
-        }
-    }
-}
-
-
-static ngx_int_t
-dfd_verify_report(dfd_verify_t *v)
-{
-    char    ticket[DFD_SEAL_TICKET];
-    json_t *json;
-
-    dfd_audit_done(v->wait.request, v->failed ? "failed" : "done", v->code);
-
-    if (v->failed) {
-        dfd_verify_skip_rest(v, "An earlier check failed");
-    }
-
-    json =
-        json_pack("{s:b, s:O}", "verified", !v->failed, "checks", v->checks);
-
-    if (!v->failed) {
-
-        if (dfd_candidate_ticket(v->conf, &v->candidate, ticket) != NGX_OK) {
-            json_decref(json);
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        (void) json_object_set_new(json, "verifyTicket", json_string(ticket));
-        OPENSSL_cleanse(ticket, sizeof(ticket));
-    }
-
-    return dfd_reply_json(v->wait.request, NGX_HTTP_OK, json);
+    dfd_verify_end(v, dfd_verify_report(v));
 }
