@@ -11,6 +11,7 @@ use lib "$Bin/lib";
 use JSON::PP ();
 use Test::Defender;
 use Test::Defender::Answer qw(outcome_field secret_is_inside);
+use POSIX qw(strftime);
 use Test::More;
 
 use constant {
@@ -92,6 +93,7 @@ subtest 'nothing is configured' => sub {
         cloud         => 'commercial',
         pollMinutes   => 5,
         hasSecret     => FALSE,
+        warnings      => [],
         revision      => 0,
     }, 'the defaults');
 
@@ -232,6 +234,7 @@ subtest 'save' => sub {
         hasSecret     => TRUE,
         updatedBy     => 'kim',
         changedFields => [qw(enabled tenantId appId appSecret)],
+        warnings      => [],
         revision      => 1,
     }, 'what was saved');
     like($print, qr/^[0-9a-f]{16}$/, 'fingerprint');
@@ -477,6 +480,53 @@ subtest 'switched off and on' => sub {
 
     is(put_config({enabled => TRUE})->status, 200, 'on');
     is($t->entity('10.20.1.11')->{match}, 'exact', 'the data were kept');
+};
+
+subtest 'when the secret expires' => sub {
+    my $day   = sub { strftime '%Y-%m-%d', gmtime(time + 86400 * $_[0]) };
+    my $short = sub {
+        return join ' ', map { "$_->{code}:$_->{days}"
+            . ($_->{within} ? ":$_->{within}" : '') } @{$_[0]{warnings}};
+    };
+
+    for my $case (
+        [31, ''], [30, 'secret_expires_soon:30:30'],
+        [8, 'secret_expires_soon:8:30'], [7, 'secret_expires_soon:7:7'],
+        [2, 'secret_expires_soon:2:7'], [1, 'secret_expires_soon:1:1'],
+        [0, 'secret_expires_soon:0:1'], [-1, 'secret_expired:-1'])
+    {
+        my ($days, $want) = @$case;
+        my $r = put_config({secretExpiresAt => $day->($days)});
+        is($r->status, 200, "in $days days: needs no ticket");
+        is($short->($r->json), $want, '... the warning');
+        is($short->(get_config()->json), $want, '... also when read');
+        is($r->json->{secretExpiresAt}, $day->($days), '... the date');
+    }
+
+    is_deeply(put_config({secretExpiresAt => undef})->json->{warnings}, [],
+        'null takes it back');
+    is(get_config()->json->{secretExpiresAt}, undef, '... it is gone');
+
+    for my $wrong ('tomorrow', '2027-02-30', 20271125, TRUE, '') {
+        is(outcome(put_config({secretExpiresAt => $wrong})),
+            '400 invalid_settings secretExpiresAt', "no date: '$wrong'");
+    }
+
+    # A date is that of one secret.
+    put_config({secretExpiresAt => $day->(5)});
+    is(put_config({%{get_config()->json}, pollMinutes => 9})
+        ->json->{secretExpiresAt}, $day->(5), 'it stays with the secret');
+    $t->sim->knobs(reset => TRUE, rate_minute => undef);
+    my $secret = $t->sim->secret;
+    is(put_config({appSecret => $secret})->json->{secretExpiresAt},
+        $day->(5), 'the same secret once more');
+    $t->redis->cmd(HSET => 'defender:config', secret => 'broken');
+    my $ticket = ticket_for({%$connection, appSecret => $secret});
+    is(put_config({appSecret => $secret, verifyTicket => $ticket})
+        ->json->{secretExpiresAt}, undef, 'a new one has none');
+
+    is_deeply($t->get('/defender/status', @viewer)->json->{warnings}, [],
+        'the status has a list of them');
 };
 
 subtest 'the secret stays inside' => sub {

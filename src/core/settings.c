@@ -1,5 +1,6 @@
 #include "core/settings.h"
 #include "core/settings_id.h"
+#include "core/timestamp.h"
 
 #include <openssl/crypto.h>
 #include <stdarg.h>
@@ -299,6 +300,51 @@ dfd_settings_cloud(dfd_settings_t *settings, const char *name,
 }
 
 
+/*
+ * A date as the portal shows it, or a time as Graph tells it
+ * (passwordCredential's endDateTime), of which the day in UTC is kept.
+ */
+static int
+dfd_settings_expires(dfd_settings_t *settings, const char *name,
+                     const json_t *value, dfd_settings_error_t *error)
+{
+    char        time[DFD_TIME_TEXT];
+    size_t      len;
+    int64_t     ticks;
+    const char *text;
+
+    if (json_is_null(value)) {
+        settings->secret_expires[0] = '\0';
+        return 0;
+    }
+
+    text = json_string_value(value);
+    len = json_string_length(value);
+    ticks = DFD_TIME_NONE;
+
+    if (text != NULL && len == DFD_SETTINGS_DATE) {
+        snprintf(time, sizeof(time), "%sT00:00:00Z", text);
+        ticks = dfd_time_parse(time, strlen(time));
+
+    } else if (text != NULL) {
+        ticks = dfd_time_parse(text, len);
+    }
+
+    if (ticks == DFD_TIME_NONE) {
+        return dfd_settings_fail(error, name,
+                                 "%s must be a date like 2027-11-25, a time "
+                                 "in ISO 8601, or null",
+                                 name);
+    }
+
+    dfd_time_format(ticks, time);
+    snprintf(settings->secret_expires, sizeof(settings->secret_expires),
+             "%.*s", DFD_SETTINGS_DATE, time);
+
+    return 0;
+}
+
+
 static const dfd_settings_member_t dfd_settings_members[] = {
     { "enabled", dfd_settings_enabled },
     { "isolateEntity", dfd_settings_isolate },
@@ -307,6 +353,7 @@ static const dfd_settings_member_t dfd_settings_members[] = {
     { "appSecret", dfd_settings_secret },
     { "cloud", dfd_settings_cloud },
     { "pollMinutes", dfd_settings_poll },
+    { "secretExpiresAt", dfd_settings_expires },
     { NULL, NULL }
 };
 
@@ -335,7 +382,7 @@ dfd_settings_unknown(const char *name, dfd_settings_error_t *error)
     return dfd_settings_fail(
         error, cut,
         "unknown member \"%s\"; known are enabled, isolateEntity, tenantId, "
-        "appId, appSecret, cloud, pollMinutes",
+        "appId, appSecret, cloud, pollMinutes, secretExpiresAt",
         cut);
 }
 
@@ -463,6 +510,10 @@ dfd_settings_json(const dfd_settings_t *settings)
         || (settings->app_id[0] != '\0'
             && json_object_set_new(object, "appId",
                                    json_string(settings->app_id))
+                   != 0)
+        || (settings->secret_expires[0] != '\0'
+            && json_object_set_new(object, "secretExpiresAt",
+                                   json_string(settings->secret_expires))
                    != 0))
     {
         json_decref(object);

@@ -16,6 +16,7 @@
 #define DFD_SETTINGS_GUID             36
 #define DFD_SETTINGS_MAX_SECRET       512
 #define DFD_SETTINGS_MAX_CLOUD        31
+#define DFD_SETTINGS_DATE             10 /* "2027-11-25" */
 
 
 typedef struct {
@@ -42,6 +43,7 @@ typedef struct {
     char   tenant_id[DFD_SETTINGS_MAX_TENANT + 1];
     char   app_id[DFD_SETTINGS_GUID + 1];
     char   cloud[DFD_SETTINGS_MAX_CLOUD + 1];
+    char   secret_expires[DFD_SETTINGS_DATE + 1];   /* "": not told */
     char   app_secret[DFD_SETTINGS_MAX_SECRET + 1]; /* "": not given */
     size_t app_secret_len;
 } dfd_settings_t;
@@ -56,7 +58,8 @@ typedef struct {
 /*
  * Reads the members of a JSON object into settings, which holds the defaults
  * or the current values: a member that is absent keeps what is there, except
- * the secret, which is cleared first.  Ids are trimmed and lower-cased.
+ * the secret, which is cleared first.  A secretExpiresAt of null clears the
+ * date.  Ids are trimmed and lower-cased.
  * Members in `also` (a NULL-terminated list, may be NULL) are the caller's
  * and passed over; any other unknown member is an error that names it.
  * Returns 0, or -1 and the error of the first wrong member; settings may then

@@ -26,6 +26,9 @@ ngx_int_t dfd_api_enrich_post(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_status_get(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body);
 
+/* Adds "warnings" to what has, or has not, a "secretExpiresAt". */
+void dfd_api_warnings(json_t *json);
+
 /* api_config.c, api_verify.c */
 ngx_int_t dfd_api_egress_get(ngx_http_request_t *r, ngx_str_t *body);
 ngx_int_t dfd_api_config_get(ngx_http_request_t *r, ngx_str_t *body);

@@ -304,6 +304,8 @@ dfd_config_show(ngx_http_request_t *r, dfd_record_result_t result,
     (void) json_object_set_new(json, "revision",
                                json_integer((json_int_t) record->revision));
 
+    dfd_api_warnings(json);
+
     if (result != DFD_RECORD_OK && result != DFD_RECORD_NONE) {
         (void) json_object_set_new(json, "secretError",
                                    json_string(record->message));
@@ -535,6 +537,8 @@ dfd_config_done(dfd_config_op_t *op, const redisReply *reply)
         json = json_incref(op->write.stored);
         (void) json_object_set_new(
             json, "revision", json_integer((json_int_t) op->write.revision));
+
+        dfd_api_warnings(json);
     }
 
     r = op->wait.request;

@@ -20,6 +20,7 @@ typedef struct {
 /* clang-format off */
 static json_t *dfd_status_read(ngx_http_request_t *r);
 static void dfd_status_age(json_t *status);
+static int64_t dfd_status_days(const json_t *date);
 static json_t *dfd_status_counters(const dfd_zone_t *zone);
 static void dfd_status_count(json_t *counters, const char *name,
     const char *label, ngx_atomic_uint_t n);
@@ -55,6 +56,7 @@ dfd_api_status_get(ngx_http_request_t *r, ngx_str_t *body)
     }
 
     dfd_status_age(status);
+    dfd_api_warnings(status);
 
     (void) json_object_set_new(status, "counters",
                                dfd_status_counters(conf->zone));
@@ -111,6 +113,85 @@ dfd_status_age(json_t *status)
 
     (void) json_object_set_new(status, "ageSeconds",
                                json_integer(age < 0 ? 0 : age));
+}
+
+
+/*
+ * A secret that runs out stops everything, and on a day that is known.  The
+ * hour is not, so its last day counts as a day on which it may already be
+ * refused.
+ */
+
+void
+dfd_api_warnings(json_t *json)
+{
+    size_t  i;
+    char    message[128];
+    json_t *warnings, *date;
+    int64_t days;
+
+    static const int steps[] = { 1, 7, 30 };
+
+    warnings = json_array();
+
+    date = json_object_get(json, "secretExpiresAt");
+    days = dfd_status_days(date);
+
+    if (json_is_string(date) && days < 0) {
+
+        (void) json_array_append_new(
+            warnings,
+            json_pack("{s:s, s:s, s:I, s:s}", "code", "secret_expired",
+                      "field", "secretExpiresAt", "days", (json_int_t) days,
+                      "message",
+                      "The App Secret has expired: create a new client "
+                      "secret and enter its Value"));
+    }
+
+    for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+
+        if (!json_is_string(date) || days < 0 || days > steps[i]) {
+            continue;
+        }
+
+        *ngx_snprintf((u_char *) message, sizeof(message) - 1,
+                      "The App Secret expires within %L day%s: create a new "
+                      "client secret and enter its Value",
+                      ngx_max(days, 1), days > 1 ? "s" : "") = '\0';
+
+        (void) json_array_append_new(
+            warnings, json_pack("{s:s, s:s, s:I, s:i, s:s}", "code",
+                                "secret_expires_soon", "field",
+                                "secretExpiresAt", "days", (json_int_t) days,
+                                "within", steps[i], "message", message));
+        break;
+    }
+
+    (void) json_object_set_new(json, "warnings", warnings);
+}
+
+
+/* whole days in UTC from today; negative: the date has passed */
+
+static int64_t
+dfd_status_days(const json_t *date)
+{
+    u_char  text[DFD_TIME_TEXT];
+    int64_t ticks, day;
+
+    if (!json_is_string(date) || json_string_length(date) != DFD_SETTINGS_DATE)
+    {
+        return INT64_MAX;
+    }
+
+    day = DFD_TICKS_PER_SECOND * 24 * 3600;
+
+    (void) ngx_sprintf(text, "%sT00:00:00Z%Z", json_string_value(date));
+
+    ticks = dfd_time_parse((char *) text, ngx_strlen(text));
+
+    return ticks == DFD_TIME_NONE ? INT64_MAX
+                                  : ticks / day - dfd_time_now() / day;
 }
 
 

@@ -14,9 +14,9 @@
  * over, so that a client may send back what it got.
  */
 static const char *const dfd_candidate_also[] = {
-    "verifyTicket",  "hasSecret", "secretFingerprint",
-    "secretError",   "updatedAt", "updatedBy",
-    "changedFields", "revision",  NULL
+    "verifyTicket", "hasSecret", "secretFingerprint", "secretError",
+    "updatedAt",    "updatedBy", "changedFields",     "warnings",
+    "revision",     NULL
 };
 
 
@@ -107,6 +107,13 @@ dfd_candidate_read(dfd_candidate_t *candidate, const dfd_record_t *record,
             || CRYPTO_memcmp(settings->app_secret, stored->app_secret,
                              stored->app_secret_len)
                    != 0;
+
+        /* the date was that of the secret before */
+
+        if (candidate->new_secret
+            && json_object_get(body, "secretExpiresAt") == NULL) {
+            settings->secret_expires[0] = '\0';
+        }
 
     } else if (record->has_secret && other) {
 

@@ -125,10 +125,10 @@ dfd_config_write_changes(const dfd_settings_t  *old,
     size_t  i;
     json_t *was, *is, *before, *after, *changes, *change;
 
-    static const char *const names[] = { "enabled",    "isolateEntity",
-                                         "tenantId",   "appId",
-                                         "appSecret",  "cloud",
-                                         "pollMinutes" };
+    static const char *const names[] = { "enabled",     "isolateEntity",
+                                         "tenantId",    "appId",
+                                         "appSecret",   "cloud",
+                                         "pollMinutes", "secretExpiresAt" };
 
     was = dfd_settings_json(old);
     is = dfd_settings_json(&candidate->settings);

@@ -462,21 +462,21 @@ test_members(void)
     static const test_bad_t bad[] = {
         { "{\"tenantid\":\"contoso.com\"}", "tenantid",
           "unknown member \"tenantid\"; known are enabled, isolateEntity, "
-          "tenantId, appId, appSecret, cloud, pollMinutes" },
+          "tenantId, appId, appSecret, cloud, pollMinutes, secretExpiresAt" },
         { "{\"\":1}", "",
           "unknown member \"\"; known are enabled, isolateEntity, tenantId, "
-          "appId, appSecret, cloud, pollMinutes" },
+          "appId, appSecret, cloud, pollMinutes, secretExpiresAt" },
         { "{\"login\":\"https://login.example\"}", "login",
           "unknown member \"login\"; known are enabled, isolateEntity, "
-          "tenantId, appId, appSecret, cloud, pollMinutes" },
+          "tenantId, appId, appSecret, cloud, pollMinutes, secretExpiresAt" },
         { "{\"" LABEL63 "abc\":1}", LABEL63,
           "unknown member \"" LABEL63 "\"; known are enabled, isolateEntity, "
-          "tenantId, appId, appSecret, cloud, pollMinutes" },
+          "tenantId, appId, appSecret, cloud, pollMinutes, secretExpiresAt" },
         { "{\"a" LABEL63 "\":1}",
           "aabcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz",
           "unknown member \"aabcdefghijklmnopqrstuvwxyz0123456789abcdefghijk"
           "lmnopqrstuvwxyz\"; known are enabled, isolateEntity, tenantId, "
-          "appId, appSecret, cloud, pollMinutes" },
+          "appId, appSecret, cloud, pollMinutes, secretExpiresAt" },
 
         /* 21 times a character of three bytes, then one that would be cut */
         { "{\"\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
@@ -495,10 +495,10 @@ test_members(void)
           "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
           "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
           "x\"; known are enabled, isolateEntity, tenantId, appId, appSecret, "
-          "cloud, pollMinutes" },
+          "cloud, pollMinutes, secretExpiresAt" },
         { "{\"pollMinutes\":6,\"verifyTicket\":\"x\"}", "verifyTicket",
           "unknown member \"verifyTicket\"; known are enabled, isolateEntity, "
-          "tenantId, appId, appSecret, cloud, pollMinutes" },
+          "tenantId, appId, appSecret, cloud, pollMinutes, secretExpiresAt" },
         { "{\"pollMinutes\":4,\"enabled\":4}", "pollMinutes",
           POLL_MUST "not 4" },
         { "{\"enabled\":4,\"pollMinutes\":4}", "enabled",
