@@ -476,9 +476,15 @@ subtest 'HTTP/1.0 and HTTP/2' => sub {
         'HTTP/2: a batch of exactly the limit');
 
     $t->write_file('body', settings_of(CONFIG_LIMIT + 1));
-    like($t->curl(@post, "$url/config/verify")->{out},
+    # nginx resets the stream of a body that it does not read, as with its own
+    # "return 413", and curl may take that (92) for the answer.
+    my $large;
+    $t->wait_for(sub {
+        $large = $t->curl(@post, "$url/config/verify");
+        $large->{exit} != 92;
+    }, 10, 'curl takes the answer');
+    like($large->{out},
         qr/^HTTP\/2 413 .*"too_large"/s, 'HTTP/2: one more than the limit');
-
 
     like($t->curl(@post, '-H', 'Content-Length:', "$url/config/verify")->{out},
         qr/^HTTP\/2 413 .*"too_large"/s, '... without telling its length');

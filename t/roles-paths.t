@@ -268,7 +268,10 @@ subtest 'HTTP/2' => sub {
     my $url = 'http://127.0.0.1:' . $t->port(2);
     my @h2  = ('-s', '--http2-prior-knowledge', '-o', '/dev/null', '-w',
         '%{http_code}');
-    my @json = ('-H', 'Content-Type: application/json', '-d', '{}');
+
+    # Without a body: nginx resets the stream of one that it does not want to
+    # read, also in "return 403", and curl may take that for the answer.
+    my @json = ('-H', 'Content-Type: application/json');
 
     my $status = sub {
         my ($path, @args) = @_;
@@ -279,7 +282,7 @@ subtest 'HTTP/2' => sub {
     is($status->('/defender/config', '-H', 'X-Role: viewer'), 200, 'viewer');
     is($status->('/defender/config', '-X', 'PUT', @json, '-H',
         'X-Role: viewer'), 403, 'a viewer who saves');
-    is($status->('/defender/config', '-X', 'PUT', @json, '-H',
+    is($status->('/defender/config', '-X', 'PUT', @json, '-d', '{}', '-H',
         'X-Role: admin'), 400, 'an admin who saves nothing');
     is($status->('/defender/config', '-X', 'PUT', @json, '-H',
         'X-Role: viewer', '-H', 'x-role: admin'), 403, 'two headers');
