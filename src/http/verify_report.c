@@ -2,6 +2,7 @@
 
 #include "http/audit.h"
 
+#include "core/json_load.h"
 #include "core/timestamp.h"
 
 #include <openssl/crypto.h>
@@ -150,7 +151,7 @@ dfd_verify_devices(dfd_verify_t *v, const dfd_defender_answer_t *answer)
         return;
     }
 
-    page = json_loadb(answer->body, answer->body_len, 0, NULL);
+    page = dfd_json_load(answer->body, answer->body_len, NULL);
     devices = json_object_get(page, "value");
 
     if (!json_is_array(devices)) {
