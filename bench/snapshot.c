@@ -132,6 +132,7 @@ build(const char *directory, uint32_t devices)
     target.portal = "https://security.microsoft.com";
     info.generation = 1;
     info.as_of = BENCH_NOW;
+    info.source = 1;
 
     bytes = 0;
     start = now();

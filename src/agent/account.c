@@ -6,7 +6,8 @@
 
 
 /* HMGET order of dfd_record_fields */
-#define DFD_ACCOUNT_SECRET 1
+#define DFD_ACCOUNT_SECRET  1
+#define DFD_ACCOUNT_DELETED 3
 
 
 static uint32_t
@@ -116,6 +117,8 @@ dfd_account_find_source(dfd_account_t *account)
                      ngx_strlen(account->cloud.api));
     ngx_crc32_final(crc);
 
+    account->number = crc;
+
     *ngx_snprintf((u_char *) account->source, DFD_ACCOUNT_SOURCE - 1, "%08xD",
                   crc) = '\0';
 }
@@ -178,6 +181,36 @@ dfd_account_apply(dfd_agent_t *agent, const dfd_record_t *record,
 }
 
 
+/*
+ * Only who did it can tell a delete from a Redis that was flushed: that one
+ * must cost nobody the devices that he still has.
+ */
+static void
+dfd_account_none(dfd_agent_t *agent, const dfd_record_t *record,
+                 ngx_uint_t deleted)
+{
+    dfd_account_t *account;
+
+    account = &agent->account;
+
+    dfd_account_access(agent, DFD_ACCESS_NOT_CONFIGURED, "not configured");
+    dfd_account_not_ready(agent, "");
+
+    ngx_memzero(&account->settings, sizeof(dfd_settings_t));
+    ngx_memzero(&account->cloud, sizeof(dfd_cloud_t));
+
+    account->source[0] = '\0';
+    account->number = 0;
+    account->sealed = 0;
+    account->deleted = deleted;
+    account->revision = deleted ? record->revision : 0;
+
+    if (deleted) {
+        dfd_schedule_clear(agent);
+    }
+}
+
+
 void
 dfd_account_reply(dfd_agent_t *agent, const redisReply *reply)
 {
@@ -194,12 +227,12 @@ dfd_account_reply(dfd_agent_t *agent, const redisReply *reply)
     }
 
     account->result = dfd_record_read(agent->conf, reply, &record);
+    account->deleted = 0;
 
     if (account->result == DFD_RECORD_NONE) {
-        dfd_account_access(agent, DFD_ACCESS_NOT_CONFIGURED, "not configured");
-        dfd_account_not_ready(agent, "");
-        ngx_memzero(&account->settings, sizeof(dfd_settings_t));
-        account->revision = 0;
+        dfd_account_none(agent, &record,
+                         reply->element[DFD_ACCOUNT_DELETED]->type
+                             != REDIS_REPLY_NIL);
 
     } else if (account->result == DFD_RECORD_BROKEN && record.extra == NULL) {
         /* not even the switch is readable: look-ups stay as they are */

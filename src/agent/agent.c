@@ -5,10 +5,10 @@
 #include "agent/lease.h"
 #include "agent/observe.h"
 #include "agent/poll.h"
-#include "agent/publish.h"
 #include "agent/refresh.h"
 #include "agent/schedule.h"
 #include "agent/status.h"
+#include "agent/wipe.h"
 
 
 /* one for each process; NULL: this process has none */
@@ -120,6 +120,7 @@ dfd_agent_deactivate(dfd_agent_t *agent)
 
     dfd_poll_cancel(agent->poll);
     dfd_ipkeys_abort(agent->ipkeys);
+    dfd_wipe_abort(agent->wipe);
     dfd_refresh_abort(agent->refresh);
 
     redis = agent->redis;
@@ -177,13 +178,10 @@ dfd_agent_stop(void)
 void
 dfd_agent_observed(dfd_agent_t *agent)
 {
-    dfd_lease_tick(agent, agent->account.ready);
+    dfd_lease_tick(agent, agent->account.ready || dfd_wipe_needed(agent));
 
-    if (dfd_lease_held(agent) && !agent->emptying
-        && dfd_publish_is_foreign(agent)) {
-        dfd_publish_empty(agent);
-    }
-
+    dfd_wipe_host(agent);
+    dfd_wipe_tick(agent);
     dfd_refresh_tick(agent);
     dfd_ipkeys_tick(agent);
     dfd_schedule_tick(agent);

@@ -93,6 +93,7 @@ dfd_build_init(dfd_build_t *build, dfd_agent_t *agent,
 
     build->info.generation = agent->seen.generation;
     build->info.as_of = agent->seen.as_of;
+    build->info.source = agent->account.number;
 }
 
 

@@ -7,6 +7,7 @@
 #include "agent/schedule.h"
 #include "agent/scripts.h"
 #include "agent/status.h"
+#include "agent/wipe.h"
 
 #include <openssl/rand.h>
 
@@ -257,6 +258,7 @@ dfd_lease_release(dfd_agent_t *agent)
 
     dfd_poll_cancel(agent->poll);
     dfd_ipkeys_abort(agent->ipkeys);
+    dfd_wipe_abort(agent->wipe);
 
     /* the successor goes by this: no poll is under way, when is the next */
     dfd_status_share(agent, 1);
@@ -285,4 +287,5 @@ dfd_lease_lost(dfd_agent_t *agent)
 
     dfd_poll_cancel(agent->poll);
     dfd_ipkeys_abort(agent->ipkeys);
+    dfd_wipe_abort(agent->wipe);
 }

@@ -17,6 +17,7 @@ typedef struct dfd_agent_s   dfd_agent_t;
 typedef struct dfd_poll_s    dfd_poll_t;
 typedef struct dfd_refresh_s dfd_refresh_t;
 typedef struct dfd_ipkeys_s  dfd_ipkeys_t;
+typedef struct dfd_wipe_s    dfd_wipe_t;
 
 
 /* one look at Redis and at the calendar each second */
@@ -60,6 +61,7 @@ typedef struct {
     uint64_t   devices;
     uint64_t   addresses;
     uint64_t   ip_generation;
+    uint64_t   wiped; /* revision for which all was removed, or 0 */
     char       source[DFD_ACCOUNT_SOURCE]; /* whose devices; "" */
     char       holder[DFD_LEASE_TOKEN];    /* value of the lease; "" */
     char       sync[DFD_LEASE_TOKEN];      /* value of the sync key; "" */
@@ -77,8 +79,10 @@ typedef struct {
     dfd_settings_t      settings; /* without the secret */
     dfd_cloud_t         cloud;
     uint64_t            revision;
-    ngx_uint_t          ready; /* enabled, and able to poll */
-    char                source[DFD_ACCOUNT_SOURCE]; /* tenant and API */
+    ngx_uint_t          ready;   /* enabled, and able to poll */
+    ngx_uint_t          deleted; /* by DELETE /config, not lost */
+    uint32_t            number;  /* of tenant and API */
+    char                source[DFD_ACCOUNT_SOURCE]; /* the same; "": none */
     uint32_t            sealed; /* digest of the sealed secret */
     char                message[DFD_AGENT_TEXT]; /* why it is not ready */
 } dfd_account_t;
@@ -135,12 +139,15 @@ struct dfd_agent_s {
     dfd_poll_t    *poll;
     dfd_refresh_t *refresh;
     dfd_ipkeys_t  *ipkeys;
+    dfd_wipe_t    *wipe;
 
-    /* refresh.c and ipkeys.c: no new try before, after one that failed */
+    /* no new try before, after one that failed */
     ngx_msec_t refresh_after;
     ngx_msec_t ipkeys_after;
+    ngx_msec_t wipe_after;
     ngx_uint_t ipkeys_failed; /* and it was logged */
-    ngx_uint_t emptying;      /* publish.c: that reply is to come */
+    ngx_uint_t wipe_failed;   /* the same */
+    ngx_uint_t dropped;       /* wipe.c: this host has no snapshot */
     char       refresh_error[DFD_AGENT_TEXT];
 };
 

@@ -12,12 +12,13 @@ enum {
     DFD_META_ADDRESSES,
     DFD_META_IP_GENERATION,
     DFD_META_SOURCE,
+    DFD_META_WIPED,
     DFD_META_N
 };
 
 static const char *const dfd_observe_meta_fields[DFD_META_N] = {
-    "generation", "pollStarted",  "devices",
-    "addresses",  "ipGeneration", "source"
+    "generation",   "pollStarted", "devices", "addresses",
+    "ipGeneration", "source",      "wiped"
 };
 
 
@@ -162,6 +163,7 @@ dfd_observe_meta(void *data, redisReply *reply, const char *cause)
         seen->devices = dfd_eval_number(reply, DFD_META_DEVICES);
         seen->addresses = dfd_eval_number(reply, DFD_META_ADDRESSES);
         seen->ip_generation = dfd_eval_number(reply, DFD_META_IP_GENERATION);
+        seen->wiped = dfd_eval_number(reply, DFD_META_WIPED);
 
         dfd_observe_copy(reply, DFD_META_SOURCE, seen->source,
                          DFD_ACCOUNT_SOURCE);

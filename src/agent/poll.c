@@ -398,9 +398,7 @@ dfd_poll_end_of_list(dfd_poll_t *poll)
         return;
     }
 
-    if (report->devices == 0 && poll->agent->seen.devices != 0
-        && !dfd_publish_is_foreign(poll->agent))
-    {
+    if (report->devices == 0 && poll->agent->seen.devices != 0) {
         dfd_poll_fail(poll, DFD_POLL_EMPTY,
                       "Defender delivered 0 devices; the %uL devices of the "
                       "last good poll are kept",

@@ -57,57 +57,6 @@ dfd_publish_generation(dfd_agent_t *agent, const char *stage,
 }
 
 
-ngx_uint_t
-dfd_publish_is_foreign(dfd_agent_t *agent)
-{
-    dfd_seen_t *seen;
-
-    seen = &agent->seen;
-
-    return seen->generation != 0 && seen->devices != 0
-        && seen->source[0] != '\0'
-        && ngx_strcmp(seen->source, agent->account.source) != 0;
-}
-
-
-static void
-dfd_publish_emptied(void *data, redisReply *reply, const char *cause)
-{
-    dfd_agent_t *agent = data;
-
-    const char *why;
-
-    agent->emptying = 0;
-
-    if (dfd_eval_result(reply, cause, &why) > 0) {
-        ngx_log_error(NGX_LOG_NOTICE, agent->log, 0,
-                      "defender: the devices were another tenant's and are "
-                      "removed");
-    }
-}
-
-
-void
-dfd_publish_empty(dfd_agent_t *agent)
-{
-    char       stage[DFD_PUBLISH_KEY];
-    ngx_str_t *prefix;
-
-    prefix = &agent->conf->keys.stage;
-
-    /* the key of a stage that does not exist */
-    *ngx_snprintf((u_char *) stage, DFD_PUBLISH_KEY - 1, "%Vnone", prefix) =
-        '\0';
-
-    if (dfd_publish_generation(agent, stage, 0, dfd_cache_now(),
-                               dfd_publish_emptied, agent)
-        == NGX_OK)
-    {
-        agent->emptying = 1;
-    }
-}
-
-
 void
 dfd_publish_discard(dfd_agent_t *agent, const char *stage)
 {

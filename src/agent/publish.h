@@ -41,17 +41,6 @@ ngx_int_t dfd_publish_generation(dfd_agent_t *agent, const char *stage,
                                  dfd_redis_reply_pt handler, void *data);
 
 
-/* 1 when the devices in Redis are not those of the tenant in the settings */
-ngx_uint_t dfd_publish_is_foreign(dfd_agent_t *agent);
-
-
-/*
- * Publishes a generation without devices: another organisation's names must
- * not stand until the first poll of this one, which may well fail.
- */
-void dfd_publish_empty(dfd_agent_t *agent);
-
-
 /* Removes the stage of a poll that came to nothing. */
 void dfd_publish_discard(dfd_agent_t *agent, const char *stage);
 

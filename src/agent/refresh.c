@@ -60,7 +60,8 @@ dfd_refresh_current(dfd_agent_t *agent, const dfd_snapshot_t **snapshot)
      * counter begins anew when Redis was flushed.
      */
     return info.generation == agent->seen.generation
-        && info.as_of == agent->seen.as_of;
+        && info.as_of == agent->seen.as_of
+        && info.source == agent->account.number;
 }
 
 
@@ -422,15 +423,29 @@ dfd_refresh_scan(dfd_refresh_t *refresh)
 }
 
 
+/* 1: what lies in Redis is what this host should serve */
+static ngx_uint_t
+dfd_refresh_wanted(dfd_agent_t *agent)
+{
+    return agent->account.cloud.portal != NULL
+        && agent->account.settings.enabled && agent->seen.generation != 0
+        && agent->seen.as_of != DFD_TIME_NONE
+        && ngx_strcmp(agent->seen.source, agent->account.source) == 0;
+}
+
+
 void
 dfd_refresh_tick(dfd_agent_t *agent)
 {
     dfd_refresh_t        *refresh;
     const dfd_snapshot_t *snapshot;
 
+    if (!dfd_refresh_wanted(agent)) {
+        dfd_refresh_abort(agent->refresh);
+        return;
+    }
+
     if (agent->refresh != NULL || dfd_refresh_orphan != NULL
-        || agent->account.cloud.portal == NULL
-        || !agent->account.settings.enabled || agent->seen.generation == 0
         || !dfd_agent_passed(agent->refresh_after)
         || dfd_refresh_current(agent, &snapshot))
     {

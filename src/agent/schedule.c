@@ -3,6 +3,7 @@
 #include "agent/lease.h"
 #include "agent/observe.h"
 #include "agent/status.h"
+#include "agent/wipe.h"
 
 
 #define DFD_SCHEDULE_BACKOFF   15000 /* after the first failed poll */
@@ -240,7 +241,8 @@ dfd_schedule_tick(dfd_agent_t *agent)
 
     schedule = &agent->schedule;
 
-    if (!dfd_lease_held(agent) || !agent->account.ready) {
+    if (!dfd_lease_held(agent) || !agent->account.ready
+        || dfd_wipe_needed(agent)) {
         return;
     }
 

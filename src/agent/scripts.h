@@ -88,7 +88,40 @@
     " 'generation',string.format('%.0f',g),'pollStarted',ARGV[3],\n"          \
     " 'pollFinished',ARGV[4],'devices',ARGV[2],'state',ARGV[5],\n"            \
     " 'source',ARGV[6])\n"                                                    \
+    "redis.call('HDEL',KEYS[4],'wiped')\n"                                    \
     "return g"
+
+
+/*
+ * KEYS: lease, devices, meta; ARGV: token, revision of the settings.  The
+ * devices go at once; "source" stays until the addresses have gone as well,
+ * so that another process goes on with it when this one dies.  A wiped meta
+ * has a generation but no poll.
+ */
+#define DFD_SCRIPT_WIPE                                                       \
+    DFD_SCRIPT_FENCE                                                          \
+    "redis.call('UNLINK',KEYS[2])\n"                                          \
+    "if redis.call('TYPE',KEYS[3]).ok~='hash' then\n"                         \
+    " redis.call('UNLINK',KEYS[3]) end\n"                                     \
+    "redis.call('HDEL',KEYS[3],'pollStarted','pollFinished',\n"               \
+    " 'ipGeneration')\n"                                                      \
+    "redis.call('HSETNX',KEYS[3],'source','-')\n"                             \
+    "redis.call('HSET',KEYS[3],'schema','1','devices','0','addresses','0',\n" \
+    " 'state','waiting','wiped',ARGV[2])\n"                                   \
+    "return 1"
+
+
+/*
+ * KEYS: lease, meta, set of addresses, then what goes with the settings;
+ * ARGV: token, state.  0: the set has members again.
+ */
+#define DFD_SCRIPT_WIPED                                                      \
+    DFD_SCRIPT_FENCE                                                          \
+    "if redis.call('EXISTS',KEYS[3])==1 then return 0 end\n"                  \
+    "for i=4,#KEYS do redis.call('UNLINK',KEYS[i]) end\n"                     \
+    "redis.call('HDEL',KEYS[2],'source')\n"                                   \
+    "redis.call('HSET',KEYS[2],'state',ARGV[2])\n"                            \
+    "return 1"
 
 
 /* KEYS: lease, status, meta; ARGV: token, JSON, state */

@@ -163,7 +163,9 @@ dfd_status_share(dfd_agent_t *agent, ngx_uint_t now)
 
     shared = &agent->shared;
 
-    if (!dfd_lease_held(agent) || (shared->sent != NULL && !now)) {
+    if (!dfd_lease_held(agent) || agent->account.deleted
+        || (shared->sent != NULL && !now))
+    {
         return;
     }
 

@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
     uint64_t generation;
     int64_t  as_of;   /* ticks: start of the poll that these devices are of */
+    uint32_t source;  /* whose devices they are: a number of the caller's */
     uint32_t devices; /* out */
     uint32_t addresses; /* out: distinct addresses in the index */
     uint32_t skipped;   /* out: records that are not a machine object */
@@ -58,7 +59,7 @@ int dfd_snapshot_builder_add(dfd_snapshot_builder_t *builder, const char *json,
 
 /*
  * Writes index and header, syncs, and renames the file into place.
- * info: generation and as_of in, counts out.  Returns 0, or -1 and error.
+ * info: generation, as_of and source in, counts out.  Returns 0, or -1 and error.
  */
 int dfd_snapshot_builder_finish(dfd_snapshot_builder_t *builder,
                                 dfd_snapshot_info_t    *info,
@@ -67,6 +68,15 @@ int dfd_snapshot_builder_finish(dfd_snapshot_builder_t *builder,
 
 /* Frees it; a file that was not finished is removed. */
 void dfd_snapshot_builder_destroy(dfd_snapshot_builder_t *builder);
+
+
+/*
+ * Removes the file of that name and what builders that died have left of it;
+ * who has mapped it keeps what he has.  Returns 0, also when there was none,
+ * or -1 and error.
+ */
+int dfd_snapshot_remove(const char *directory, const char *name,
+                        char error[DFD_SNAPSHOT_ERROR]);
 
 
 /* --- reading ------------------------------------------------------------- */

@@ -71,7 +71,8 @@ typedef struct {
     dfd_snapshot_section_t sections[DFD_SNAPSHOT_SECTIONS];
     uint32_t               addresses;
     uint32_t               skipped;
-    uint32_t               unused[14];
+    uint32_t               source;
+    uint32_t               unused[13];
 } dfd_snapshot_header_t;
 
 

@@ -388,6 +388,7 @@ dfd_snapshot_builder_finish(dfd_snapshot_builder_t *builder,
     header = &builder->header;
     header->generation = info->generation;
     header->as_of = info->as_of;
+    header->source = info->source;
 
     if (builder->no_memory || dfd_index_write(builder) != 0) {
         (void) dfd_snapshot_refuse(error, builder->writer.place,

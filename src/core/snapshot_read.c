@@ -158,6 +158,7 @@ dfd_snapshot_info(const dfd_snapshot_t *snapshot, dfd_snapshot_info_t *info)
 
     info->generation = header->generation;
     info->as_of = header->as_of;
+    info->source = header->source;
     info->devices =
         (uint32_t) dfd_snapshot_count(header, DFD_SNAPSHOT_DEVICES);
     info->addresses = header->addresses;

@@ -435,3 +435,33 @@ dfd_snapshot_writer_close(dfd_snapshot_writer_t *writer)
     memset(writer, 0, sizeof(dfd_snapshot_writer_t));
     writer->fd = -1;
 }
+
+
+int
+dfd_snapshot_remove(const char *directory, const char *name,
+                    char error[DFD_SNAPSHOT_ERROR])
+{
+    int   rc;
+    char *path;
+
+    path = dfd_writer_path(directory, name);
+
+    if (path == NULL) {
+        (void) dfd_snapshot_refuse(error, directory, "out of memory");
+        return -1;
+    }
+
+    rc = 0;
+
+    if (unlink(path) == -1 && errno != ENOENT) {
+        (void) dfd_snapshot_refuse(error, path, "cannot remove it (%s)",
+                                   strerror(errno));
+        rc = -1;
+    }
+
+    free(path);
+
+    dfd_writer_clean(directory, name);
+
+    return rc;
+}

@@ -18,7 +18,11 @@ const dfd_snapshot_t *dfd_cache_current(dfd_host_conf_t *conf,
                                         const char     **reason);
 
 
-/* Opens what lies on the disk at the start of a worker, fully verified. */
+/*
+ * Opens what lies on the disk at the start of a worker, fully verified, and
+ * from then on looks once a second whether the zone tells of another file: a
+ * worker that answers nothing must not keep the former one on the disk.
+ */
 void dfd_cache_init(dfd_host_conf_t *conf, ngx_log_t *log);
 
 
@@ -28,6 +32,20 @@ void dfd_cache_exit(void);
 
 /* Tells all workers of the host that a new file is in place. */
 void dfd_cache_bump(dfd_host_conf_t *conf);
+
+
+/*
+ * Removes the file and what builders left of it, and tells all workers of the
+ * host, this one included.  NGX_ERROR, and why: the file is still there.
+ */
+ngx_int_t dfd_cache_drop(dfd_host_conf_t *conf, char why[DFD_SNAPSHOT_ERROR]);
+
+
+/*
+ * What this worker has mapped, whatever look-ups may do, or NULL; good until
+ * control returns to the event loop.
+ */
+const dfd_snapshot_t *dfd_cache_mapped(dfd_host_conf_t *conf);
 
 
 /*

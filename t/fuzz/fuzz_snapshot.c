@@ -87,6 +87,7 @@ make_base(void)
     target.portal = "https://portal.example";
     info.generation = 1;
     info.as_of = 17955684000000000;
+    info.source = 1;
 
     builder = dfd_snapshot_builder_create(&target, error);
 

@@ -18,6 +18,7 @@
 
 #define FLEET_NAME   "devices"
 #define FLEET_PORTAL "https://security.microsoft.com"
+#define FLEET_SOURCE 0x5eed0001U
 
 /* 2026-11-25T01:00:00Z */
 #define FLEET_NOW (1795568400 * DFD_TICKS_PER_SECOND)
@@ -130,6 +131,7 @@ fleet_open(const char *const *machines, size_t n, dfd_snapshot_info_t *info)
     memset(info, 0, sizeof(*info));
     info->generation = 7;
     info->as_of = FLEET_NOW;
+    info->source = FLEET_SOURCE;
 
     builder = fleet_builder(error);
 

@@ -433,6 +433,7 @@ test_no_as_of(void)
     snapshot = NULL;
     memset(&info, 0, sizeof(info));
     info.as_of = DFD_TIME_NONE;
+    info.source = 0;
     builder = fleet_builder(error);
 
     if (builder != NULL

@@ -96,6 +96,7 @@ test_office(void)
 
     unit_int(info.generation, 7, "generation");
     unit_int(info.as_of, FLEET_NOW, "time of the poll");
+    unit_int(info.source, FLEET_SOURCE, "whose devices");
     unit_int(info.devices, 2, "devices");
     unit_int(info.addresses, 3, "addresses");
     unit_int(info.skipped, 0, "skipped");
@@ -309,6 +310,7 @@ test_many(void)
     snapshot = NULL;
     info.generation = 1;
     info.as_of = FLEET_NOW;
+    info.source = 0;
     builder = fleet_builder(error);
 
     for (i = 0; i < N && builder != NULL; i++) {

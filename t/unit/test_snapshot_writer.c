@@ -113,6 +113,34 @@ test_leftovers(void)
 
 
 static void
+test_remove(void)
+{
+    char                error[DFD_SNAPSHOT_ERROR];
+    dfd_snapshot_t     *snapshot;
+    dfd_snapshot_info_t info;
+
+    make_file(FLEET_NAME ".1.0.tmp", "x", 1);
+    make_file("x" FLEET_NAME ".1.0.tmp", "x", 1);
+    snapshot = fleet_open(office, 2, &info);
+    unit_ok(snapshot != NULL, "a snapshot");
+    make_file(FLEET_NAME ".1.0.tmp", "x", 1);
+
+    unit_int(dfd_snapshot_remove(fleet_directory, FLEET_NAME, error), 0,
+             "is removed");
+    unit_int(access(fleet_path, F_OK), -1, "and gone");
+    unit_int(fleet_files(FLEET_NAME ".1.0.tmp"), 1, "leftovers, too");
+    dfd_snapshot_info(snapshot, &info);
+    unit_int(info.devices, 2, "who has it mapped keeps it");
+    dfd_snapshot_close(snapshot);
+
+    unit_int(dfd_snapshot_remove(fleet_directory, FLEET_NAME, error), 0,
+             "none to remove is right as well");
+    unit_int(dfd_snapshot_remove("/nonexistent/dfd", FLEET_NAME, error), 0,
+             "also without its directory");
+}
+
+
+static void
 test_no_directory(void)
 {
     char                  error[DFD_SNAPSHOT_ERROR], long_path[600];
@@ -291,6 +319,7 @@ main(void)
     fleet_start();
 
     test_leftovers();
+    test_remove();
     test_no_directory();
     test_place_taken();
     test_full_disk();
