@@ -29,6 +29,16 @@ typedef struct dfd_wipe_s    dfd_wipe_t;
 #define DFD_AGENT_TEXT 512
 
 
+/* why a record of Defender's list is left out */
+typedef enum {
+    DFD_SKIP_JSON = 0, /* jansson cannot read it */
+    DFD_SKIP_OBJECT,   /* it is no object */
+    DFD_SKIP_NO_ID,
+    DFD_SKIP_BAD_ID, /* not a text, or too long */
+    DFD_SKIP_N
+} dfd_skip_t;
+
+
 /* lease.c: who polls in the whole fleet */
 
 #define DFD_LEASE_TTL   15000
@@ -91,12 +101,14 @@ typedef struct {
 /* schedule.c: what came of the polls, and when the next one is due */
 
 typedef struct {
-    json_t    *last;     /* lastPoll, an object; NULL: none yet */
-    json_t    *good;     /* lastGoodPoll */
-    ngx_uint_t failures; /* polls since the last good one */
-    ngx_msec_t due;      /* on the monotonic clock */
-    int64_t    next;     /* the same for humans and other hosts, in ticks */
-    uint64_t   revision; /* of the settings that were acted upon */
+    json_t    *last;      /* lastPoll, an object; NULL: none yet */
+    json_t    *good;      /* lastGoodPoll */
+    json_t    *polls;     /* the last ones, newest first; NULL: none yet */
+    ngx_uint_t failures;  /* polls since the last good one */
+    ngx_msec_t due;       /* on the monotonic clock */
+    int64_t    next;      /* the same for humans and other hosts, in ticks */
+    int64_t    throttled; /* until then Defender wants no calls, in ticks */
+    uint64_t   revision;  /* of the settings that were acted upon */
     char       sync[DFD_LEASE_TOKEN];
     char       health[24];
     char       code[64];

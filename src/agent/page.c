@@ -247,6 +247,32 @@ dfd_page_record(void *data, const char *json, size_t len)
 }
 
 
+/* why it is no machine, or DFD_SKIP_N */
+static dfd_skip_t
+dfd_page_find_fault(const char *json, const json_t *machine)
+{
+    size_t        len;
+    const json_t *id;
+
+    if (!json_is_object(machine)) {
+        /* the cutter leaves no blanks before it */
+        return (json[0] == '{') ? DFD_SKIP_JSON : DFD_SKIP_OBJECT;
+    }
+
+    id = json_object_get(machine, "id");
+    len = json_string_length(id);
+
+    if (id == NULL || json_is_null(id) || (json_is_string(id) && len == 0)) {
+        return DFD_SKIP_NO_ID;
+    }
+
+    return (len == 0 || len > DFD_PAGE_MAX_ID
+            || memchr(json_string_value(id), '\0', len) != NULL)
+             ? DFD_SKIP_BAD_ID
+             : DFD_SKIP_N;
+}
+
+
 /*
  * Is it an object with an id?  Oddities of the other members do not matter.
  * NGX_ERROR: out of memory, nothing is known of it.
@@ -258,6 +284,7 @@ dfd_page_read_record(dfd_page_t *page, dfd_page_batch_t *batch)
     char              *json;
     size_t             len, id_len;
     json_t            *machine, *id;
+    dfd_skip_t         fault;
     dfd_publish_row_t *row;
 
     json = batch->bytes + batch->offset;
@@ -270,16 +297,16 @@ dfd_page_read_record(dfd_page_t *page, dfd_page_batch_t *batch)
         return NGX_ERROR;
     }
 
-    id = json_object_get(machine, "id");
-    id_len = json_string_length(id);
+    fault = dfd_page_find_fault(json, machine);
 
-    if (id_len == 0 || id_len > DFD_PAGE_MAX_ID
-        || memchr(json_string_value(id), '\0', id_len) != NULL)
-    {
-        page->result.skipped++;
+    if (fault != DFD_SKIP_N) {
+        page->result.skipped[fault]++;
         json_decref(machine);
         return NGX_OK;
     }
+
+    id = json_object_get(machine, "id");
+    id_len = json_string_length(id);
 
     row = &batch->rows[batch->usable];
 
@@ -302,7 +329,7 @@ dfd_page_staged(void *data, redisReply *reply, const char *cause)
 {
     dfd_page_t *page = data;
 
-    int64_t     n;
+    int64_t     n, numbers[DFD_PUBLISH_STAGED];
     const char *why;
 
     page->asked--;
@@ -320,7 +347,7 @@ dfd_page_staged(void *data, redisReply *reply, const char *cause)
         return;
     }
 
-    n = dfd_eval_result(reply, cause, &why);
+    n = dfd_publish_numbers(reply, cause, numbers, DFD_PUBLISH_STAGED, &why);
 
     if (n == DFD_EVAL_FAILED) {
         dfd_page_fail(page, DFD_PAGE_CACHE, why);
@@ -332,7 +359,9 @@ dfd_page_staged(void *data, redisReply *reply, const char *cause)
         return;
     }
 
-    page->result.fresh += n;
+    page->result.fresh += numbers[0];
+    page->result.added += numbers[1];
+    page->result.changed += numbers[2];
 
     if (page->head != NULL) {
         ngx_post_event(&page->work, &ngx_posted_next_events);

@@ -26,8 +26,10 @@ typedef struct {
     dfd_page_error_t error;
     char             message[DFD_AGENT_TEXT]; /* of an error */
     ngx_uint_t       rows;                    /* elements of the page */
-    ngx_uint_t       skipped; /* of them, no machine object with an id */
+    ngx_uint_t       skipped[DFD_SKIP_N];     /* of them */
     ngx_uint_t       fresh;   /* ids that the stage did not have */
+    ngx_int_t        added;   /* of these, the devices do not have */
+    ngx_int_t        changed; /* they have with another record */
     ngx_uint_t       next_link;
 } dfd_page_result_t;
 

@@ -57,22 +57,6 @@ static void dfd_poll_published(void *data, redisReply *reply,
 static void dfd_poll_timer(ngx_event_t *ev);
 
 
-static const char *const dfd_poll_names[] = { "ok",
-                                              "empty",
-                                              "throttled",
-                                              "sign-in-failed",
-                                              "permission-missing",
-                                              "account-refused",
-                                              "unreachable",
-                                              "service-error",
-                                              "refused",
-                                              "bad-answer",
-                                              "incomplete",
-                                              "cache-down",
-                                              "lease-lost",
-                                              "failed" };
-
-
 /* of the API's answers, in the order of dfd_defender_result_t */
 static const dfd_poll_result_t dfd_poll_results[] = {
     DFD_POLL_OK,         DFD_POLL_SIGN_IN,    DFD_POLL_PERMISSION,
@@ -80,13 +64,6 @@ static const dfd_poll_result_t dfd_poll_results[] = {
     DFD_POLL_SERVICE,    DFD_POLL_BAD_ANSWER, DFD_POLL_REFUSED,
     DFD_POLL_BAD_ANSWER, DFD_POLL_BAD_ANSWER, DFD_POLL_FAILED
 };
-
-
-const char *
-dfd_poll_result_name(dfd_poll_result_t result)
-{
-    return dfd_poll_names[result];
-}
 
 
 const char *
@@ -330,12 +307,24 @@ dfd_poll_publish(dfd_poll_t *poll)
 }
 
 
+/* a key of devices that Redis has lost makes them new, and none of them gone */
+static void
+dfd_poll_count_gone(dfd_poll_report_t *report, int64_t before)
+{
+    ngx_int_t kept;
+
+    kept = (ngx_int_t) report->devices - report->added;
+
+    report->gone = ngx_max((ngx_int_t) before - kept, 0);
+}
+
+
 static void
 dfd_poll_published(void *data, redisReply *reply, const char *cause)
 {
     dfd_poll_t *poll = data;
 
-    int64_t     n;
+    int64_t     n, numbers[DFD_PUBLISH_DONE];
     const char *why;
 
     poll->asked = 0;
@@ -345,10 +334,11 @@ dfd_poll_published(void *data, redisReply *reply, const char *cause)
         return;
     }
 
-    n = dfd_eval_result(reply, cause, &why);
+    n = dfd_publish_numbers(reply, cause, numbers, DFD_PUBLISH_DONE, &why);
 
     if (n > 0) {
         poll->staged = 0;
+        dfd_poll_count_gone(&poll->report, numbers[1]);
         poll->report.message[0] = '\0';
         poll->report.code[0] = '\0';
 
@@ -413,7 +403,7 @@ dfd_poll_end_of_list(dfd_poll_t *poll)
 static void
 dfd_poll_page_ok(dfd_poll_t *poll, const dfd_page_result_t *result)
 {
-    ngx_uint_t rows, last, fresh;
+    ngx_uint_t i, rows, last, fresh;
 
     rows = result->rows;
     fresh = poll->fresh;
@@ -426,8 +416,12 @@ dfd_poll_page_ok(dfd_poll_t *poll, const dfd_page_result_t *result)
         || (rows < poll->agent->conf->page_size && !result->next_link);
 
     poll->report.pages++;
-    poll->report.skipped += result->skipped;
     poll->report.devices += fresh;
+
+    for (i = 0; i < DFD_SKIP_N; i++) {
+        poll->report.skipped += result->skipped[i];
+        poll->report.skips[i] += result->skipped[i];
+    }
 
     poll->skip += rows;
     poll->tries = 0;
@@ -560,7 +554,10 @@ dfd_poll_page_done(void *data, const dfd_page_result_t *result)
     dfd_page_drop(poll->page);
     poll->page = NULL;
 
+    /* over all tries of the page: what is staged is not new to the next */
     poll->fresh += page.fresh;
+    poll->report.added += page.added;
+    poll->report.changed += page.changed;
 
     switch (page.error) {
 

@@ -33,9 +33,13 @@ typedef struct {
     int64_t           finished; /* ticks */
     ngx_msec_t        msec;     /* how long it took */
     ngx_uint_t        pages;
-    ngx_uint_t        devices;     /* distinct ids */
-    ngx_uint_t        skipped;     /* records that are no machine with an id */
-    ngx_int_t         retry_after; /* seconds, of THROTTLED */
+    ngx_uint_t        devices; /* distinct ids */
+    ngx_int_t         added;   /* of them, not there before */
+    ngx_int_t         changed; /* there with another record */
+    ngx_int_t         gone;    /* of those before, not there any more */
+    ngx_uint_t        skipped; /* records that are no machine with an id */
+    ngx_uint_t        skips[DFD_SKIP_N]; /* the same, by reason */
+    ngx_int_t         retry_after;       /* seconds, of THROTTLED */
     char              code[64];
     char              message[DFD_AGENT_TEXT]; /* "" when OK */
 } dfd_poll_report_t;
@@ -61,10 +65,6 @@ const char *dfd_poll_stage(const dfd_poll_t *poll);
  * DFD_POLL_THROTTLED, else DFD_POLL_OK.
  */
 const dfd_poll_report_t *dfd_poll_report(const dfd_poll_t *poll);
-
-
-/* "ok", "throttled", ...: the words of the status */
-const char *dfd_poll_result_name(dfd_poll_result_t result);
 
 
 #endif /* DFD_AGENT_POLL_H */

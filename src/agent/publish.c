@@ -12,9 +12,10 @@ dfd_publish_stage(dfd_agent_t *agent, const char *stage,
     ngx_uint_t i;
     dfd_eval_t eval;
 
-    dfd_eval_script(&eval, DFD_SCRIPT_STAGE, 2, 2 + 2 * n);
+    dfd_eval_script(&eval, DFD_SCRIPT_STAGE, 3, 2 + 2 * n);
     dfd_eval_str(&eval, &agent->conf->keys.lease);
     dfd_eval_text(&eval, stage);
+    dfd_eval_str(&eval, &agent->conf->keys.devices);
     dfd_eval_text(&eval, agent->lease.token);
     dfd_eval_uint(&eval, DFD_PUBLISH_STAGE_TTL);
 
@@ -54,6 +55,36 @@ dfd_publish_generation(dfd_agent_t *agent, const char *stage,
     dfd_eval_text(&eval, agent->account.source);
 
     return dfd_eval_send(&eval, agent->redis, handler, data);
+}
+
+
+int64_t
+dfd_publish_numbers(const redisReply *reply, const char *cause,
+                    int64_t *numbers, size_t n, const char **why)
+{
+    size_t  i;
+    int64_t refused;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements != n) {
+        /* a number alone is why nothing was done */
+        refused = dfd_eval_result(reply, cause, why);
+
+        if (refused >= 0) {
+            *why = "unexpected reply";
+            return DFD_EVAL_FAILED;
+        }
+
+        return refused;
+    }
+
+    *why = NULL;
+
+    for (i = 0; i < n; i++) {
+        numbers[i] = reply->element[i]->integer;
+    }
+
+    return numbers[0];
 }
 
 

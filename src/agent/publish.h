@@ -29,16 +29,34 @@ typedef struct {
 } dfd_publish_row_t;
 
 
-/* The reply: how many of the ids are new in the stage, or DFD_EVAL_LOST. */
+/*
+ * The reply: DFD_PUBLISH_STAGED numbers (how many of the ids are new in the
+ * stage; new to the devices; known to them with another record).
+ */
+#define DFD_PUBLISH_STAGED 3
+
 ngx_int_t dfd_publish_stage(dfd_agent_t *agent, const char *stage,
                             const dfd_publish_row_t *rows, ngx_uint_t n,
                             dfd_redis_reply_pt handler, void *data);
 
 
-/* The reply: the new generation, or DFD_EVAL_LOST or DFD_PUBLISH_NOT_...; */
+/*
+ * The reply: DFD_PUBLISH_DONE numbers (the new generation; how many devices
+ * there were before), or one of DFD_PUBLISH_NOT_...
+ */
+#define DFD_PUBLISH_DONE 2
+
 ngx_int_t dfd_publish_generation(dfd_agent_t *agent, const char *stage,
                                  ngx_uint_t devices, int64_t started,
                                  dfd_redis_reply_pt handler, void *data);
+
+
+/*
+ * Takes so many numbers from a reply of the two.  Returns the first of them,
+ * or DFD_EVAL_FAILED and why, DFD_EVAL_LOST, DFD_PUBLISH_NOT_...
+ */
+int64_t dfd_publish_numbers(const redisReply *reply, const char *cause,
+                            int64_t *numbers, size_t n, const char **why);
 
 
 /* Removes the stage of a poll that came to nothing. */

@@ -2,7 +2,7 @@
 
 #include "agent/lease.h"
 #include "agent/observe.h"
-#include "agent/status.h"
+#include "agent/report.h"
 #include "agent/wipe.h"
 
 
@@ -14,6 +14,10 @@
  * clock may be wrong.
  */
 #define DFD_SCHEDULE_MAX_AHEAD (3600 * 1000)
+
+#define DFD_SCHEDULE_POLLS 10 /* kept to be shown */
+
+#define DFD_SCHEDULE_MOVED (2 * DFD_TICKS_PER_SECOND)
 
 
 static ngx_msec_t
@@ -95,9 +99,78 @@ dfd_schedule_clear(dfd_agent_t *agent)
 {
     json_decref(agent->schedule.last);
     json_decref(agent->schedule.good);
+    json_decref(agent->schedule.polls);
 
     ngx_memzero(&agent->schedule, sizeof(dfd_schedule_t));
     agent->schedule.next = DFD_TIME_NONE;
+    agent->schedule.throttled = DFD_TIME_NONE;
+}
+
+
+static int64_t
+dfd_schedule_time(const json_t *object, const char *name)
+{
+    const char *text;
+
+    text = dfd_schedule_member(object, name);
+
+    return (text == NULL) ? DFD_TIME_NONE
+                          : dfd_time_parse(text, ngx_strlen(text));
+}
+
+
+/* the newest first, and not more than anybody will look at */
+static void
+dfd_schedule_keep(dfd_schedule_t *schedule, json_t *poll)
+{
+    if (schedule->polls == NULL) {
+        schedule->polls = json_array();
+    }
+
+    (void) json_array_insert(schedule->polls, 0, poll);
+
+    while (json_array_size(schedule->polls) > DFD_SCHEDULE_POLLS) {
+        (void) json_array_remove(schedule->polls, DFD_SCHEDULE_POLLS);
+    }
+}
+
+
+/*
+ * Until when Defender's Retry-After runs.  The client counts on its own clock
+ * in whole seconds: the moment is kept unless it really moved, as each change
+ * is written to Redis.
+ */
+static void
+dfd_schedule_throttle(dfd_agent_t *agent)
+{
+    int64_t         until, moved;
+    ngx_int_t       left;
+    dfd_schedule_t *schedule;
+
+    schedule = &agent->schedule;
+    left = dfd_defender_throttled(agent->defender);
+
+    if (left == 0) {
+
+        /* what a former poller was told holds for this one */
+
+        if (schedule->throttled != DFD_TIME_NONE
+            && schedule->throttled <= dfd_cache_now())
+        {
+            schedule->throttled = DFD_TIME_NONE;
+        }
+
+        return;
+    }
+
+    until = dfd_cache_now() + (int64_t) left * DFD_TICKS_PER_SECOND;
+    moved = until - schedule->throttled;
+
+    if (schedule->throttled == DFD_TIME_NONE || moved > DFD_SCHEDULE_MOVED
+        || moved < -DFD_SCHEDULE_MOVED)
+    {
+        schedule->throttled = until;
+    }
 }
 
 
@@ -118,6 +191,9 @@ dfd_schedule_adopt(dfd_agent_t *agent, const json_t *shared)
     member = json_object_get(shared, "lastGoodPoll");
     schedule->good = json_is_object(member) ? json_incref(member) : NULL;
 
+    member = json_object_get(shared, "polls");
+    schedule->polls = json_is_array(member) ? json_incref(member) : NULL;
+
     schedule->failures =
         json_integer_value(json_object_get(shared, "failures"));
     schedule->revision =
@@ -136,9 +212,8 @@ dfd_schedule_adopt(dfd_agent_t *agent, const json_t *shared)
 static ngx_msec_t
 dfd_schedule_inherited(dfd_agent_t *agent, const json_t *shared)
 {
-    int64_t     next;
-    ngx_msec_t  interval;
-    const char *text;
+    int64_t    next;
+    ngx_msec_t interval;
 
     interval = dfd_schedule_interval(agent);
 
@@ -153,9 +228,7 @@ dfd_schedule_inherited(dfd_agent_t *agent, const json_t *shared)
                  : dfd_schedule_backoff(agent, agent->schedule.failures - 1);
     }
 
-    text = dfd_schedule_member(shared, "nextPoll");
-    next = (text == NULL) ? DFD_TIME_NONE
-                          : dfd_time_parse(text, ngx_strlen(text));
+    next = dfd_schedule_time(shared, "nextPoll");
 
     if (next != DFD_TIME_NONE) {
         return dfd_schedule_until(next,
@@ -186,9 +259,8 @@ dfd_schedule_taken(dfd_agent_t *agent, ngx_uint_t fresh)
     wait = dfd_schedule_inherited(agent, shared);
 
     result = dfd_schedule_member(agent->schedule.last, "result");
-    throttled =
-        result != NULL
-        && ngx_strcmp(result, dfd_poll_result_name(DFD_POLL_THROTTLED)) == 0;
+    throttled = result != NULL
+             && ngx_strcmp(result, dfd_report_result(DFD_POLL_THROTTLED)) == 0;
 
     /* Microsoft's Retry-After holds for a started nginx as well */
 
@@ -196,6 +268,13 @@ dfd_schedule_taken(dfd_agent_t *agent, ngx_uint_t fresh)
         || agent->schedule.revision != agent->account.revision)
     {
         wait = 0;
+    }
+
+    /* the settings may be for another application, which has its own quota */
+
+    if (agent->schedule.revision == agent->account.revision) {
+        agent->schedule.throttled =
+            dfd_schedule_time(shared, "throttledUntil");
     }
 
     agent->schedule.revision = agent->account.revision;
@@ -217,6 +296,10 @@ dfd_schedule_changed(dfd_agent_t *agent, ngx_uint_t connection)
 
     schedule = &agent->schedule;
     schedule->revision = agent->account.revision;
+
+    if (connection) {
+        schedule->throttled = DFD_TIME_NONE;
+    }
 
     if (connection || schedule->failures != 0
         || agent->seen.as_of == DFD_TIME_NONE)
@@ -246,6 +329,8 @@ dfd_schedule_tick(dfd_agent_t *agent)
         return;
     }
 
+    dfd_schedule_throttle(agent);
+
     if (agent->seen.sync[0] != '\0'
         && ngx_strcmp(agent->seen.sync, schedule->sync) != 0)
     {
@@ -254,8 +339,7 @@ dfd_schedule_tick(dfd_agent_t *agent)
 
         /* a poll that is under way is what was asked for */
 
-        if (agent->poll == NULL
-            && dfd_defender_throttled(agent->defender) == 0) {
+        if (agent->poll == NULL && schedule->throttled == DFD_TIME_NONE) {
             dfd_schedule_in(agent, 0);
         }
     }
@@ -374,11 +458,12 @@ dfd_schedule_report(dfd_agent_t *agent, const dfd_poll_report_t *report)
         return;
     }
 
-    last = dfd_status_poll(report);
+    last = dfd_report_poll(report);
 
     if (last != NULL) {
         json_decref(schedule->last);
         schedule->last = last;
+        dfd_schedule_keep(schedule, last);
 
         if (report->result == DFD_POLL_OK) {
             json_decref(schedule->good);
@@ -394,6 +479,7 @@ dfd_schedule_report(dfd_agent_t *agent, const dfd_poll_report_t *report)
     dfd_schedule_health(agent, dfd_schedule_health_of(report->result),
                         report->code, report->message);
 
+    dfd_schedule_throttle(agent);
     dfd_schedule_set_due(agent, report);
 
     if (report->result == DFD_POLL_OK) {

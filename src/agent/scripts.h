@@ -41,8 +41,9 @@
 
 
 /*
- * KEYS: lease, stage; ARGV: token, ttl, then id and record in turn.  Returns
- * how many ids were new.  Of two records with one id the newer lastSeen
+ * KEYS: lease, stage, devices; ARGV: token, ttl, then id and record in turn.
+ * Returns how many ids were new in the stage, how many of them the devices do
+ * not have, and how many they have with another record.  Of two records with one id the newer lastSeen
  * stays; its fraction has 0 to 7 digits, so it is filled up before comparing.
  */
 #define DFD_SCRIPT_STAGE                                                      \
@@ -54,22 +55,34 @@
     " local s,f=string.match(m,'^([%d%-]+T[%d:]+)%.?(%d*)Z$')\n"              \
     " return s and s..'.'..string.sub(f..'0000000',1,7) or ''\n"              \
     "end\n"                                                                   \
-    "local new=0\n"                                                           \
+    "local new,k=0,{0,0,0}\n"                                                 \
+    "local function kind(c,r,n)\n"                                            \
+    " local i=type(c)~='string' and 1 or c~=r and 2 or 3\n"                   \
+    " k[i]=k[i]+n\n"                                                          \
+    "end\n"                                                                   \
     "for i=3,#ARGV,2 do\n"                                                    \
     " local id,r=ARGV[i],ARGV[i+1]\n"                                         \
-    " if redis.call('HSETNX',KEYS[2],id,r)==1 then new=new+1 else\n"          \
+    " local c=redis.pcall('HGET',KEYS[3],id)\n"                               \
+    " if redis.call('HSETNX',KEYS[2],id,r)==1 then\n"                         \
+    "  new=new+1\n"                                                           \
+    "  kind(c,r,1)\n"                                                         \
+    " else\n"                                                                 \
     "  local o=redis.call('HGET',KEYS[2],id)\n"                               \
     "  if o~=r and seen(r)>=seen(o) then\n"                                   \
-    "   redis.call('HSET',KEYS[2],id,r) end\n"                                \
+    "   redis.call('HSET',KEYS[2],id,r)\n"                                    \
+    "   kind(c,o,-1)\n"                                                       \
+    "   kind(c,r,1)\n"                                                        \
+    "  end\n"                                                                 \
     " end\n"                                                                  \
     "end\n"                                                                   \
     "redis.call('PEXPIRE',KEYS[2],ARGV[2])\n"                                 \
-    "return new"
+    "return {new,k[1],k[2]}"
 
 
 /*
  * KEYS: lease, stage, devices, meta; ARGV: token, devices that the stage must
- * have, pollStarted, pollFinished, state, source.  The new generation, or -2
+ * have, pollStarted, pollFinished, state, source.  The new generation and how many
+ * devices there were before, or -2
  * when the stage is not whole (it expired, or Redis lost it), -3 when meta is
  * not ours.  All checks come first, as Redis undoes nothing.  UNLINK is the
  * first write: it needs no memory, and once a script has written, Redis does
@@ -80,6 +93,8 @@
     "local t=redis.call('TYPE',KEYS[4]).ok\n"                                 \
     "if t~='hash' and t~='none' then return -3 end\n"                         \
     "if redis.call('HLEN',KEYS[2])~=tonumber(ARGV[2]) then return -2 end\n"   \
+    "local old=redis.pcall('HLEN',KEYS[3])\n"                                 \
+    "old=type(old)=='number' and old or 0\n"                                  \
     "redis.call('UNLINK',KEYS[3])\n"                                          \
     "if redis.call('PERSIST',KEYS[2])==1 then\n"                              \
     " redis.call('RENAME',KEYS[2],KEYS[3]) end\n"                             \
@@ -89,7 +104,7 @@
     " 'pollFinished',ARGV[4],'devices',ARGV[2],'state',ARGV[5],\n"            \
     " 'source',ARGV[6])\n"                                                    \
     "redis.call('HDEL',KEYS[4],'wiped')\n"                                    \
-    "return g"
+    "return {g,old}"
 
 
 /*

@@ -2,6 +2,7 @@
 
 #include "agent/eval.h"
 #include "agent/lease.h"
+#include "agent/report.h"
 #include "agent/scripts.h"
 
 
@@ -10,115 +11,6 @@
 /* a good poll older than this many intervals is late, and some minutes */
 #define DFD_STATUS_LATE_INTERVALS 2
 #define DFD_STATUS_LATE_TICKS     (300 * DFD_TICKS_PER_SECOND)
-
-
-typedef struct {
-    const char *health;
-    const char *code;
-    const char *message;
-} dfd_status_health_t;
-
-
-/* null for an empty text; what is not UTF-8 (cut in the middle) is masked */
-static json_t *
-dfd_status_text(const char *text)
-{
-    char    masked[DFD_AGENT_TEXT];
-    size_t  i;
-    json_t *string;
-
-    if (text == NULL || text[0] == '\0') {
-        return json_null();
-    }
-
-    string = json_string(text);
-    if (string != NULL) {
-        return string;
-    }
-
-    for (i = 0; text[i] != '\0' && i < DFD_AGENT_TEXT - 1; i++) {
-        masked[i] = (char) (((u_char) text[i] < 0x80) ? text[i] : '?');
-    }
-
-    masked[i] = '\0';
-
-    return json_string(masked);
-}
-
-
-static json_t *
-dfd_status_time(int64_t ticks)
-{
-    char text[DFD_TIME_TEXT];
-
-    if (ticks == DFD_TIME_NONE) {
-        return json_null();
-    }
-
-    (void) dfd_time_format(ticks, text);
-
-    return json_string(text);
-}
-
-
-json_t *
-dfd_status_poll(const dfd_poll_report_t *report)
-{
-    /* clang-format off */
-    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:f}",
-        "started", dfd_status_time(report->started),
-        "finished", dfd_status_time(report->finished),
-        "result", dfd_poll_result_name(report->result),
-        "message", dfd_status_text(report->message),
-        "code", dfd_status_text(report->code),
-        "pages", (json_int_t) report->pages,
-        "devices", (json_int_t) report->devices,
-        "skipped", (json_int_t) report->skipped,
-        "durationSeconds", (double) report->msec / 1000);
-    /* clang-format on */
-}
-
-
-/* the poller's part; the members after nextPoll are for its successor */
-static json_t *
-dfd_status_part(dfd_agent_t *agent)
-{
-    ngx_uint_t               polling;
-    dfd_schedule_t          *schedule;
-    dfd_status_health_t      health;
-    const dfd_poll_report_t *report;
-
-    schedule = &agent->schedule;
-    polling = agent->poll != NULL;
-
-    health.health = schedule->health[0] ? schedule->health : "waiting";
-    health.code = schedule->code;
-    health.message = schedule->message;
-
-    if (polling) {
-        report = dfd_poll_report(agent->poll);
-
-        if (report->result == DFD_POLL_THROTTLED) {
-            health.health = "throttled";
-            health.code = report->code;
-            health.message = report->message;
-        }
-    }
-
-    /* clang-format off */
-    return json_pack("{s:s, s:o, s:o, s:b, s:O?, s:O?, s:o, s:I, s:I, s:s}",
-        "health", health.health,
-        "code", dfd_status_text(health.code),
-        "message", dfd_status_text(health.message),
-        "polling", (int) polling,
-        "lastPoll", schedule->last,
-        "lastGoodPoll", schedule->good,
-        "nextPoll", polling ? json_null() : dfd_status_time(schedule->next),
-        "failures", (json_int_t) schedule->failures + (polling ? 1 : 0),
-        "revision", (json_int_t) schedule->revision,
-        "sync", schedule->sync);
-    /* clang-format on */
-}
 
 
 static void
@@ -169,7 +61,7 @@ dfd_status_share(dfd_agent_t *agent, ngx_uint_t now)
         return;
     }
 
-    part = dfd_status_part(agent);
+    part = dfd_report_part(agent);
     text = json_dumps(part, DFD_STATUS_FLAGS);
 
     if (text == NULL
@@ -251,11 +143,35 @@ dfd_status_is_late(dfd_agent_t *agent, const json_t *part)
 }
 
 
-/* the root cause first: what is nearest to the cache explains the rest */
+/* 1: Defender or the settings are the trouble, whatever comes after it */
+static ngx_uint_t
+dfd_status_is_cause(const char *health)
+{
+    ngx_uint_t i;
+
+    static const char *const causes[] = { "throttled", "sign-in-failed",
+                                          "permission-missing",
+                                          "unreachable" };
+
+    for (i = 0; health != NULL && i < sizeof(causes) / sizeof(causes[0]); i++)
+    {
+        if (ngx_strcmp(health, causes[i]) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * The root cause: what keeps polls from working stays it although Redis goes
+ * away after it (`cache` shows that beside it) or the data grow old.
+ */
 static void
 dfd_status_find_health(dfd_agent_t *agent, const json_t *part,
                        const char *cause, char code[32],
-                       dfd_status_health_t *health)
+                       dfd_report_health_t *health)
 {
     dfd_account_t *account;
 
@@ -265,7 +181,7 @@ dfd_status_find_health(dfd_agent_t *agent, const json_t *part,
     health->code = json_string_value(json_object_get(part, "code"));
     health->message = json_string_value(json_object_get(part, "message"));
 
-    if (cause[0] != '\0') {
+    if (cause[0] != '\0' && !dfd_status_is_cause(health->health)) {
         dfd_status_redis_code(cause, code);
         health->health = "cache-down";
         health->code = code;
@@ -343,8 +259,8 @@ dfd_status_snapshot(dfd_agent_t *agent)
         "generation", (json_int_t) info.generation,
         "devices", (json_int_t) info.devices,
         "addresses", (json_int_t) info.addresses,
-        "asOf", dfd_status_time(info.as_of),
-        "error", dfd_status_text(agent->refresh_error));
+        "asOf", dfd_report_time(info.as_of),
+        "error", dfd_report_text(agent->refresh_error));
     /* clang-format on */
 }
 
@@ -365,7 +281,7 @@ dfd_status_holder(dfd_agent_t *agent)
     (void) ngx_cpystrn((u_char *) text, (u_char *) agent->seen.holder,
                        end - agent->seen.holder + 1);
 
-    return dfd_status_text(text);
+    return dfd_report_text(text);
 }
 
 
@@ -402,7 +318,7 @@ dfd_status_compose(dfd_agent_t *agent, json_t *part)
     json_t             *good;
     const char         *cause, *state;
     dfd_seen_t         *seen;
-    dfd_status_health_t health;
+    dfd_report_health_t health;
 
     seen = &agent->seen;
     good = json_object_get(part, "lastGoodPoll");
@@ -412,23 +328,31 @@ dfd_status_compose(dfd_agent_t *agent, json_t *part)
     dfd_status_find_health(agent, part, cause, code, &health);
 
     /* clang-format off */
-    return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I,"
-                     " s:b, s:O?, s:O?, s:O?, s:o, s:b, s:{s:s, s:o}, s:o}",
+    return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:O?,"
+                     " s:b, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?,"
+                     " s:o, s:b, s:o, s:{s:s, s:o}, s:o}",
         "configured", dfd_status_configured(agent),
         "health", health.health,
-        "code", dfd_status_text(health.code),
-        "message", dfd_status_text(health.message),
+        "code", dfd_report_text(health.code),
+        "message", dfd_report_text(health.message),
         "generation", (json_int_t) seen->generation,
         "devices", (json_int_t) seen->devices,
         "addresses", (json_int_t) seen->addresses,
         "skipped", json_integer_value(json_object_get(good, "skipped")),
+        "skippedReasons", json_object_get(good, "skippedReasons"),
         "polling", json_is_true(json_object_get(part, "polling")),
+        "pollingSince", json_object_get(part, "pollingSince"),
         "lastPoll", json_object_get(part, "lastPoll"),
         "lastGoodPoll", good,
         "nextPoll", json_object_get(part, "nextPoll"),
+        "throttledUntil", json_object_get(part, "throttledUntil"),
+        "polls", json_object_get(part, "polls"),
+        "apiCalls", json_object_get(part, "apiCalls"),
         "leaseHolder", dfd_status_holder(agent),
         "leaseHolderIsThisHost", (int) dfd_lease_held(agent),
-        "cache", "state", state, "cause", dfd_status_text(cause),
+        "secretExpiresAt",
+        dfd_report_text(agent->account.settings.secret_expires),
+        "cache", "state", state, "cause", dfd_report_text(cause),
         "snapshot", dfd_status_snapshot(agent));
     /* clang-format on */
 }
@@ -440,7 +364,7 @@ dfd_status_publish(dfd_agent_t *agent)
     char   *text;
     json_t *part, *status;
 
-    part = dfd_lease_held(agent) ? dfd_status_part(agent)
+    part = dfd_lease_held(agent) ? dfd_report_part(agent)
                                  : json_incref(agent->seen.shared);
 
     status = dfd_status_compose(agent, part);

@@ -2,17 +2,12 @@
 #define DFD_AGENT_STATUS_H
 
 #include "agent/local.h"
-#include "agent/poll.h"
 
 
 /*
  * What the status page tells: the poller writes its part to Redis, each
  * host's agent puts that part and what it sees itself into the host's zone.
  */
-
-
-/* the JSON of one poll, a new reference; NULL: no memory */
-json_t *dfd_status_poll(const dfd_poll_report_t *report);
 
 
 /*

@@ -124,4 +124,11 @@ void dfd_defender_cancel(dfd_defender_call_t *call);
 ngx_int_t dfd_defender_throttled(const dfd_defender_t *defender);
 
 
+/*
+ * Calls of this process to the API, without those for tokens, in the last
+ * minute and the last hour: Microsoft allows 100 and 1,500.
+ */
+void dfd_defender_rate(ngx_uint_t *minute, ngx_uint_t *hour);
+
+
 #endif /* DFD_CLIENT_DEFENDER_H */

@@ -257,6 +257,8 @@ dfd_defender_call_ask(dfd_defender_call_t *call)
         return;
     }
 
+    dfd_defender_rate_count();
+
     call->state = DFD_DEFENDER_ASKING;
     call->serial = defender->serial;
 }

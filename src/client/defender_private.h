@@ -67,6 +67,10 @@ dfd_defender_call_t *dfd_defender_call_create(dfd_defender_t      *defender,
 void dfd_defender_call_start(dfd_defender_call_t *call);
 
 
+/* defender_rate.c: one more call to the API */
+void dfd_defender_rate_count(void);
+
+
 /* defender_call.c: handler of the client's event, hands out ready answers */
 void dfd_defender_call_event(ngx_event_t *ev);
 

@@ -25,11 +25,13 @@ static json_t *dfd_status_counters(const dfd_zone_t *zone);
 static void dfd_status_count(json_t *counters, const char *name,
     const char *label, ngx_atomic_uint_t n);
 
-static ngx_uint_t dfd_sync_running(ngx_http_request_t *r);
+static ngx_uint_t dfd_sync_running(ngx_http_request_t *r, int64_t *left);
 static ngx_int_t dfd_sync_ask(dfd_sync_t *s);
 static void dfd_sync_set(void *data, redisReply *reply, const char *cause);
 static void dfd_sync_ttl(void *data, redisReply *reply, const char *cause);
 static ngx_int_t dfd_sync_cooling(ngx_http_request_t *r, long long ms);
+static ngx_int_t dfd_sync_wait(ngx_http_request_t *r, int seconds,
+    const char *code, const char *result, const char *why);
 static void dfd_sync_late(dfd_wait_t *wait);
 static void dfd_sync_end(dfd_sync_t *s, ngx_int_t rc);
 /* clang-format on */
@@ -254,6 +256,7 @@ dfd_status_count(json_t *counters, const char *name, const char *label,
 ngx_int_t
 dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body)
 {
+    int64_t          left;
     ngx_int_t        rc;
     dfd_sync_t      *s;
     dfd_host_conf_t *conf;
@@ -274,9 +277,15 @@ dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body)
                                  "the integration is switched off", NULL);
     }
 
-    if (dfd_sync_running(r)) {
+    if (dfd_sync_running(r, &left)) {
         return dfd_reply_json(r, NGX_HTTP_OK,
                               json_pack("{s:s}", "result", "busy"));
+    }
+
+    if (left > 0) {
+        return dfd_sync_wait(r, (int) ngx_min(left, INT_MAX), "throttled",
+                             "throttled",
+                             "Defender wants no calls until then");
     }
 
     s = ngx_calloc(sizeof(dfd_sync_t), ngx_cycle->log);
@@ -306,14 +315,29 @@ dfd_api_sync_post(ngx_http_request_t *r, ngx_str_t *body)
 }
 
 
+/* and how many seconds Defender's Retry-After still runs; 0: not at all */
+
 static ngx_uint_t
-dfd_sync_running(ngx_http_request_t *r)
+dfd_sync_running(ngx_http_request_t *r, int64_t *left)
 {
-    json_t    *status;
-    ngx_uint_t running;
+    int64_t     until;
+    json_t     *status;
+    ngx_uint_t  running;
+    const char *text;
 
     status = dfd_status_read(r);
     running = json_is_true(json_object_get(status, "polling"));
+    text = json_string_value(json_object_get(status, "throttledUntil"));
+
+    until =
+        (text == NULL) ? DFD_TIME_NONE : dfd_time_parse(text, strlen(text));
+
+    *left = 0;
+
+    if (until != DFD_TIME_NONE && until > dfd_time_now()) {
+        *left = (until - dfd_time_now() + DFD_TICKS_PER_SECOND - 1)
+              / DFD_TICKS_PER_SECOND;
+    }
 
     json_decref(status);
 
@@ -427,12 +451,19 @@ dfd_sync_ttl(void *data, redisReply *reply, const char *cause)
 static ngx_int_t
 dfd_sync_cooling(ngx_http_request_t *r, long long ms)
 {
-    int    seconds;
-    u_char text[NGX_INT64_LEN + 1];
-
     /* it ended in between: then at once, which is one second here */
 
-    seconds = ms > 0 ? (int) ((ms + 999) / 1000) : 1;
+    return dfd_sync_wait(r, ms > 0 ? (int) ((ms + 999) / 1000) : 1,
+                         "cooling_down", "cooling-down",
+                         "a poll was asked for a moment ago");
+}
+
+
+static ngx_int_t
+dfd_sync_wait(ngx_http_request_t *r, int seconds, const char *code,
+              const char *result, const char *why)
+{
+    u_char text[NGX_INT64_LEN + 1];
 
     *ngx_snprintf(text, sizeof(text) - 1, "%d", seconds) = '\0';
 
@@ -440,10 +471,9 @@ dfd_sync_cooling(ngx_http_request_t *r, long long ms)
         return NGX_ERROR;
     }
 
-    return dfd_reply_problem(r, NGX_HTTP_TOO_MANY_REQUESTS, "cooling_down",
-                             NULL, "a poll was asked for a moment ago",
-                             json_pack("{s:s, s:i}", "result", "cooling-down",
-                                       "retryAfter", seconds));
+    return dfd_reply_problem(
+        r, NGX_HTTP_TOO_MANY_REQUESTS, code, NULL, why,
+        json_pack("{s:s, s:i}", "result", result, "retryAfter", seconds));
 }
 
 
