@@ -220,6 +220,16 @@ subtest 'deleted in the middle of a poll' => sub {
 };
 
 
+subtest 'deleted while it is paused' => sub {
+    configured('before', 1 .. 3);
+    $a->put('/defender/config', role => 'admin', json => {enabled => $FALSE});
+    $a->wait_for(sub { holder($a) eq '' }, 5, 'nobody holds the lease');
+    is(scalar(() = $redis->keys('defender:ip:*')), 3, 'there are keys');
+
+    gone('paused', remove($b));
+};
+
+
 subtest 'a host that was down meanwhile' => sub {
     configured('before', 1 .. 3);
     $b->stop;
@@ -257,7 +267,7 @@ subtest 'another tenant' => sub {
     cmp_ok(wait_said('unavailable no-data', 5, 'changed'), '<', 4,
         'no devices in between');
     is_deeply([stored_ids($a)], [], 'nor in Redis');
-    $a->wait_for(sub { !$redis->keys('defender:ip:*') }, 3, 'no addresses');
+    $a->wait_for(sub { !(() = $redis->keys('defender:ip:*')) }, 3, 'no addresses');
     is(meta($a)->{devices}, 0, 'meta: devices');
     is(generation($a), $generation, 'no generation yet');
     is($_->entity('10.20.7.31')->{match}, 'unavailable', 'nor a new one')

@@ -203,7 +203,7 @@ subtest 'settings for another tenant' => sub {
     is($t->entity('10.20.7.1')->{reason}, 'no-data', 'not looked yet');
     is(generation($t), $before, 'no generation before it is polled');
     is($redis->cmd(EXISTS => 'defender:devices'), 0, 'without devices');
-    $t->wait_for(sub { !$redis->keys('defender:ip:*') }, 5,
+    $t->wait_for(sub { !(() = $redis->keys('defender:ip:*')) }, 5,
         'and without keys');
 
     $t->wait_match('10.20.7.11', 'exact', 10);
