@@ -516,6 +516,8 @@ subtest 'whose ticket' => sub {
         'the right one');
     is(outcome(put_config({%$connection,
         verifyTicket => ticket_for($connection)})), '200', 'and back');
+    is(outcome(put_config({%$want, verifyTicket => $ticket})), $needs,
+        'a ticket that was used before');
 };
 
 # A ticket as the module makes it, good until then: with HKDF (RFC 5869) from
@@ -535,7 +537,8 @@ sub forge_ticket {
 subtest 'a ticket gets old' => sub {
     my @fields = ($t->sim->domain, $t->sim->app, 'commercial',
         $t->sim->login_url, $t->sim->url,
-        'https://api.securitycenter.microsoft.com/.default', $SECRET);
+        'https://api.securitycenter.microsoft.com/.default', $SECRET,
+        get_config()->json->{revision});
     my $settings = {tenantId => $t->sim->domain, appSecret => $SECRET};
     my $key      = $t->read_file('key');
     my $now      = time;

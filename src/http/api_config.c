@@ -437,8 +437,8 @@ dfd_config_check_ticket(dfd_config_op_t *op, const dfd_candidate_t *candidate,
     detail = (ticket == NULL)
                ? "these connection values need to be verified first: a "
                  "verifyTicket is missing"
-               : "the verifyTicket is not for these values, or older than 15 "
-                 "minutes: verify them again";
+               : "the verifyTicket is not for these values, older than 15 "
+                 "minutes, or the settings were saved since: verify again";
 
     *answer = dfd_reply_problem(r, NGX_HTTP_CONFLICT, "not_verified",
                                 "verifyTicket", detail, NULL);

@@ -21,7 +21,7 @@ static const char *const dfd_candidate_also[] = {
 
 
 static ngx_int_t dfd_candidate_values(const dfd_host_conf_t *conf,
-                                      const dfd_settings_t  *settings,
+                                      const dfd_candidate_t *candidate,
                                       u_char *values, size_t *len);
 
 
@@ -92,6 +92,7 @@ dfd_candidate_read(dfd_candidate_t *candidate, const dfd_record_t *record,
     settings = &candidate->settings;
     stored = &record->settings;
 
+    candidate->revision = record->revision;
     *settings = *stored;
 
     if (dfd_settings_read(settings, body, dfd_candidate_also, error) != 0) {
@@ -158,16 +159,22 @@ dfd_candidate_wipe(dfd_candidate_t *candidate)
 
 static ngx_int_t
 dfd_candidate_values(const dfd_host_conf_t *conf,
-                     const dfd_settings_t *settings, u_char *values,
+                     const dfd_candidate_t *candidate, u_char *values,
                      size_t *len)
 {
-    size_t      n, room;
-    u_char     *p;
-    ngx_uint_t  i;
-    dfd_cloud_t cloud;
-    const char *fields[7];
+    size_t                n, room;
+    u_char               *p, revision[NGX_INT64_LEN + 1];
+    ngx_uint_t            i;
+    dfd_cloud_t           cloud;
+    const char           *fields[8];
+    const dfd_settings_t *settings;
+
+    settings = &candidate->settings;
 
     dfd_record_endpoints(conf, settings, &cloud);
+
+    *ngx_snprintf(revision, sizeof(revision) - 1, "%uL", candidate->revision) =
+        '\0';
 
     fields[0] = settings->tenant_id;
     fields[1] = settings->app_id;
@@ -176,6 +183,7 @@ dfd_candidate_values(const dfd_host_conf_t *conf,
     fields[4] = cloud.api;
     fields[5] = cloud.scope;
     fields[6] = settings->app_secret;
+    fields[7] = (char *) revision;
 
     p = values;
     room = DFD_CANDIDATE_MAX_VALUES - 1;
@@ -216,8 +224,7 @@ dfd_candidate_ticket(const dfd_host_conf_t *conf,
 
     rc = DFD_SEAL_FAILED;
 
-    if (dfd_candidate_values(conf, &candidate->settings, values, &len)
-        == NGX_OK) {
+    if (dfd_candidate_values(conf, candidate, values, &len) == NGX_OK) {
         rc = dfd_seal_ticket(conf->key, values, len,
                              (int64_t) ngx_time() + DFD_CANDIDATE_TICKET_TIME,
                              ticket);
@@ -240,8 +247,7 @@ dfd_candidate_verified(const dfd_host_conf_t *conf,
     good = 0;
 
     if (json_is_string(ticket)
-        && dfd_candidate_values(conf, &candidate->settings, values, &len)
-               == NGX_OK)
+        && dfd_candidate_values(conf, candidate, values, &len) == NGX_OK)
     {
         good = dfd_seal_ticket_check(
             conf->key, values, len, (int64_t) ngx_time(),

@@ -14,6 +14,7 @@
 
 typedef struct {
     dfd_settings_t settings; /* with the secret that would hold */
+    uint64_t       revision; /* of the stored settings that it builds upon */
 
     unsigned new_secret : 1; /* the secret is not the stored one */
     unsigned connection : 1; /* tenant, app, cloud or secret are new */
@@ -47,8 +48,9 @@ void dfd_candidate_wipe(dfd_candidate_t *candidate);
 
 
 /*
- * A ticket that says: exactly this connection was verified, not long ago.
- * NGX_OK or NGX_ERROR.
+ * A ticket that says: exactly this connection was verified, not long ago,
+ * upon the settings that are stored now.  The save that it is used for raises
+ * their revision, so it cannot be used again.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t dfd_candidate_ticket(const dfd_host_conf_t *conf,
                                const dfd_candidate_t *candidate,
