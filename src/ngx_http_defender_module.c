@@ -1,6 +1,7 @@
 #include "ngx_http_defender_conf.h"
 
 #include "agent/agent.h"
+#include "core/json_wipe.h"
 #include "host/cache.h"
 #include "http/http.h"
 
@@ -312,7 +313,8 @@ ngx_http_defender_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    /* before any object exists: seeding later is not safe */
+    /* before any object exists: later is not safe */
+    dfd_json_wipe_init();
     json_object_seed(0);
 
     dfd_cache_init(conf, cycle->log);

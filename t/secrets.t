@@ -223,6 +223,14 @@ subtest 'the example as it stands' => sub {
     $own->finish;
 };
 
+subtest 'who polls has it' => sub {
+    plan skip_all => 'memory cannot be read here' if !length memory($t->pid);
+
+    ok($t->wait_for(sub {
+        return 1 == grep { index(memory($_), $SECRET) >= 0 } $t->worker_pids;
+    }, 10, 'one worker with the secret'), 'in the memory of one worker');
+};
+
 subtest 'deleted' => sub {
     $redis->cmd('ACL', 'LOG', 'RESET');
     is(ask(DELETE => '/config')->status, 200, 'deleted');
@@ -251,6 +259,32 @@ sub found {
     my ($text) = @_;
 
     return join ', ', grep { index($text, $forms{$_}) >= 0 } sort keys %forms;
+}
+
+# What a process has written into its memory; empty where the kernel lets
+# nobody but a debugger look.
+sub memory {
+    my ($pid) = @_;
+
+    no warnings 'portable';
+    open my $maps, '<', "/proc/$pid/maps" or die "maps: $!\n";
+    open my $mem, '<:raw', "/proc/$pid/mem" or return '';
+
+    my $all = '';
+    while (my $line = <$maps>) {
+        my ($from, $to) = $line =~ /^(\w+)-(\w+) rw/ or next;
+        my $size = hex($to) - hex($from);
+
+        # a sanitizer's shadow: terabytes of nothing
+        next if $size > 1 << 30;
+
+        my $part = '';
+        sysseek $mem, hex $from, 0;
+        sysread $mem, $part, $size;
+        $all .= $part;
+    }
+
+    return $all;
 }
 
 subtest 'zero hits' => sub {
@@ -288,6 +322,13 @@ subtest 'zero hits' => sub {
             is(found($text), '', "/proc/$pid/$what");
             unlike($text, qr/module-pw/, '... nor Redis\'s password');
         }
+    }
+
+    # The settings are deleted by now, so no worker needs the secret any more.
+    # A sanitizer keeps what the TLS library has freed as it was.
+    for my $pid ($ENV{DFD_ASAN} ? () : $t->worker_pids) {
+        ok($t->wait_for(sub { found(memory($pid)) eq '' }, 10,
+            'memory without it'), "the memory of worker $pid");
     }
 
     my (undef, $shown) = $t->nginx_test('-T');
